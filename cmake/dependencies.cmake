@@ -1,0 +1,30 @@
+# Libraries, by their package names. Each optional one says what its absence costs (see summary.cmake).
+
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)  # nlohmann-json3-dev
+find_package(CLI11 2.1 REQUIRED)           # libcli11-dev
+
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # libxxhash-dev
+find_library(XXHASH_LIBRARY xxhash REQUIRED)
+add_library(cloze_xxhash INTERFACE)
+target_include_directories(cloze_xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE_DIR})
+target_link_libraries(cloze_xxhash INTERFACE ${XXHASH_LIBRARY})
+
+find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)  # libutf8proc-dev
+find_library(UTF8PROC_LIBRARY utf8proc REQUIRED)
+add_library(cloze_utf8proc INTERFACE)
+target_include_directories(cloze_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
+target_link_libraries(cloze_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
+
+find_package(OpenMP COMPONENTS CXX)
+find_package(dnnl CONFIG QUIET)  # libdnnl-dev
+if(NOT dnnl_FOUND)
+    find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+    find_library(DNNL_LIBRARY dnnl)
+    if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+        add_library(DNNL::dnnl INTERFACE IMPORTED)
+        target_include_directories(DNNL::dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+        target_link_libraries(DNNL::dnnl INTERFACE ${DNNL_LIBRARY})
+        set(dnnl_FOUND TRUE)
+    endif()
+endif()

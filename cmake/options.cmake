@@ -1,0 +1,34 @@
+# Build options and the compiler settings every room shares.
+
+option(CLOZE_TESTS "Build the tests (needs Catch2 2.13)" ON)
+option(CLOZE_WERROR "Treat warnings as errors (on in the developer presets)" OFF)
+set(CLOZE_HOST_ARCH "native" CACHE STRING
+    "Processor the host code is built for: -march=<this>. 'x86-64-v3' makes one binary for a mixed cluster")
+set(CLOZE_SANITIZE "" CACHE STRING "Sanitizers for host code, for example 'address,undefined' or 'thread'")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug or RelWithDebInfo" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_FLAGS_RELEASE "-O3")  # asserts stay on: they cost nothing beside the arithmetic
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+find_program(CLOZE_CCACHE ccache)
+if(CLOZE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CLOZE_CCACHE})
+endif()
+
+# Everything a room's targets share; each room links it.
+add_library(cloze_settings INTERFACE)
+target_include_directories(cloze_settings INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(cloze_settings INTERFACE -Wall -Wextra -Wmissing-field-initializers -march=${CLOZE_HOST_ARCH})
+if(CLOZE_WERROR)
+    target_compile_options(cloze_settings INTERFACE -Werror)
+endif()
+if(CLOZE_SANITIZE)
+    target_compile_options(cloze_settings INTERFACE -fsanitize=${CLOZE_SANITIZE} -fno-omit-frame-pointer -g)
+    target_link_options(cloze_settings INTERFACE -fsanitize=${CLOZE_SANITIZE})
+endif()

@@ -1,0 +1,33 @@
+// GEMM: the matrix products of the encoder. The definition is plain loops; f32 on the host goes to oneDNN where the
+// build has it, cut into tiles whose shapes depend on (m, n, k) alone, each computed by one thread, so that the bits do
+// not depend on the number of threads.
+//
+//   d = op(a) op(b)  (+ bias in every row)  (+ d)
+//
+// Tested by tests/engine/gemm_test.cpp.
+#pragma once
+
+#include "kernels/core/cost.h"
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace cloze {
+
+struct Gemm {
+    Tensor d;  // [m, n]                 out; f32 or the type of a
+    Tensor a;  // [m, k], or [k, m] when transpose_a
+    Tensor b;  // [k, n], or [n, k] when transpose_b
+    bool transpose_a = false;
+    bool transpose_b = false;
+    bool accumulate = false;  // false: d is overwritten; true: added to
+    Tensor bias = {};         // [n]  of a's type; absent = 0; not together with accumulate
+};
+
+void gemm(const Gemm& arguments, Stream stream);
+
+/// "oneDNN 2.6.3" or "plain loops": what f32 products on the host run on, for logs and checkpoints.
+const char* host_gemm_library();
+
+Cost gemm_cost(std::int64_t m, std::int64_t n, std::int64_t k, DType dtype);
+
+}  // namespace cloze

@@ -1,0 +1,39 @@
+// Optimizer update over the flat buffers: AdamW (Loshchilov and Hutter 2019) and LAMB (You et al. 2020).
+//
+//   g = gradient * gradient_scale
+//   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+//   u = (m / bias_correction1) / (sqrt(v / bias_correction2) + epsilon) + decay * w    (decay only where the segment
+//   decays) AdamW: w -= learning_rate * u LAMB:  w -= learning_rate * r * u,  r = |w| / |u| of the segment; 1 if either
+//   norm is 0 or the segment does not decay
+//
+// With state->skip nothing changes. Norms per segment in a fixed order. Tested by
+// tests/kernels/optimizer_update_test.cpp.
+#pragma once
+
+#include "kernels/norm.h"
+
+namespace cloze {
+
+enum class OptimizerKind : std::uint8_t { adamw, lamb };
+
+struct OptimizerUpdate {
+    Tensor weight;    // [elements]  statistics     in/out: master weights
+    Tensor working;   // [elements]  working type   out: rounded copy for the GEMMs; absent = the masters are used
+    Tensor m, v;      // [elements]  statistics     in/out
+    Tensor scratch;   // [1, optimizer_update_scratch()]  f64; LAMB only, else absent
+    Tensor gradient;  // [elements]  statistics     in
+    const StepState* state;   // learning_rate, bias_correction1/2, gradient_scale, skip
+    const Segment* segments;  // [segment_count]
+    std::int64_t segment_count;
+    OptimizerKind kind;
+    double beta1, beta2, epsilon, weight_decay;
+};
+
+void optimizer_update(const OptimizerUpdate& arguments, Stream stream);
+
+/// Elements of scratch: partial norms of LAMB; 0 for AdamW.
+std::int64_t optimizer_update_scratch(OptimizerKind kind, const Segment* segments, std::int64_t segment_count);
+
+Cost optimizer_update_cost(std::int64_t elements, OptimizerKind kind, bool working_copy);
+
+}  // namespace cloze
