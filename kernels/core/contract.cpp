@@ -1,0 +1,49 @@
+#include "kernels/core/contract.h"
+
+namespace cloze {
+
+Place common_place(const char* op, std::initializer_list<Named> arguments) {
+    const Named* first = nullptr;
+    for (const Named& argument : arguments) {
+        if (!argument.tensor) continue;
+        if (first == nullptr) first = &argument;
+        require(argument.tensor.place == first->tensor.place, op, ": ", first->name, " is ", describe(first->tensor),
+                ", but ", argument.name, " is ", describe(argument.tensor), "; all arguments must lie in one place");
+    }
+    return first == nullptr ? Place::host : first->tensor.place;
+}
+
+void fail_without_device(const char* op) {
+    fail(Fault::device, op, ": the tensors lie on a device, but this build has no device code; use host tensors");
+}
+
+namespace {
+
+const char* end_of(const Tensor& tensor) {
+    const std::int64_t elements = (tensor.rows - 1) * tensor.stride + tensor.cols;
+    return static_cast<const char*>(tensor.address) + elements * size_of(tensor.dtype);
+}
+
+}  // namespace
+
+bool overlaps(const Tensor& a, const Tensor& b) {
+    if (!a || !b || a.count() == 0 || b.count() == 0) return false;
+    return static_cast<const char*>(a.address) < end_of(b) && static_cast<const char*>(b.address) < end_of(a);
+}
+
+void require_apart(const char* op, const Named& output, std::initializer_list<Named> others) {
+    for (const Named& other : others) {
+        require(!overlaps(output.tensor, other.tensor), op, ": ", output.name, " shares memory with ", other.name,
+                "; give it a buffer of its own");
+    }
+}
+
+void require_same_or_apart(const char* op, const Named& output, const Named& input) {
+    const Tensor& a = output.tensor;
+    const Tensor& b = input.tensor;
+    const bool same = a.address == b.address && a.rows == b.rows && a.cols == b.cols && a.stride == b.stride;
+    require(same || !overlaps(a, b), op, ": ", output.name, " may be ", input.name,
+            " or lie apart from it, but they overlap in part");
+}
+
+}  // namespace cloze
