@@ -1,5 +1,5 @@
 // BertConfig: HuggingFace's configuration keys (BERT.md C.1), read from config.json or Google's bert_config.json.
-// Tested by tests/engine/config_test.cpp.
+// Tested by tests/model/config_test.cpp.
 #pragma once
 
 #include <cstdint>

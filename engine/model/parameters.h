@@ -1,7 +1,7 @@
 // The parameter table: every tensor of BertForPreTraining by its HuggingFace name (BERT.md C.4), laid out in the order
 // in which backward finishes the gradients. Weights, working copy, gradients and moments are flat buffers of this
 // layout; optimizer, checkpoints and communication buckets iterate over its rows. Tested by
-// tests/engine/parameters_test.cpp.
+// tests/model/parameters_test.cpp.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ enum class InitialValue : std::uint8_t { random, zero, one };
 /// One row of the table: one tensor of the checkpoint.
 struct Parameter {
     std::string name;          // HuggingFace key
-    std::int64_t rows, cols;   // as in the file; cols = 1 dimension of a vector has rows = 1
+    std::int64_t rows, cols;   // as in the file; a vector of n has rows = n, cols = 1
     int rank;                  // 1 or 2: how many dimensions the file has
     std::int64_t offset;       // first element in the flat buffers, a multiple of kParameterAlignment except inside QKV
     std::int64_t padded_rows;  // rows in memory, >= rows; the word table is padded to a multiple of 64

@@ -1,0 +1,279 @@
+#include "engine/model/encoder.h"
+
+#include "engine/device/gemm.h"
+#include "kernels/attention.h"
+#include "kernels/bias_gelu.h"
+#include "kernels/column_sum.h"
+#include "kernels/embedding.h"
+#include "kernels/layer_norm.h"
+
+namespace cloze {
+namespace {
+
+HiddenDropout hidden_dropout(const Pass& pass, int layer, DropoutSite site) {
+    if (!pass.training || pass.config.hidden_dropout_prob == 0) return {};
+    return {.probability = pass.config.hidden_dropout_prob,
+            .layer = layer,
+            .site = site,
+            .state = pass.state,
+            .row_sample = pass.batch.row_sample,
+            .row_position = pass.batch.position_id};
+}
+
+AttentionDropout attention_dropout(const Pass& pass, int layer) {
+    if (!pass.training || pass.config.attention_probs_dropout_prob == 0) return {};
+    return {.probability = pass.config.attention_probs_dropout_prob,
+            .layer = layer,
+            .state = pass.state,
+            .sequence_sample = pass.batch.sequence_sample};
+}
+
+void embed(const Pass& pass, Activations& activations) {
+    const ParameterView& weights = pass.weights;
+    const ParameterTable& table = *weights.table;
+    embedding_forward({.y = activations.embedding,
+                       .sum = activations.embedding_norm.sum,
+                       .mean = activations.embedding_norm.mean,
+                       .rstd = activations.embedding_norm.rstd,
+                       .token_id = pass.batch.token_id,
+                       .position_id = pass.batch.position_id,
+                       .type_id = pass.batch.type_id,
+                       .word = weights[table.word],
+                       .position = weights[table.position],
+                       .type = weights[table.token_type],
+                       .gamma = weights[table.embedding_norm.gamma],
+                       .beta = weights[table.embedding_norm.beta],
+                       .epsilon = pass.config.layer_norm_eps,
+                       .dropout = hidden_dropout(pass, 0, DropoutSite::embedding)},
+                      pass.stream);
+}
+
+void embed_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
+                    const ParameterView& gradients, bool accumulate) {
+    const ParameterTable& table = *pass.weights.table;
+    const BatchTensors& batch = pass.batch;
+    const std::int64_t scratch = embedding_backward_scratch(batch.capacity.tokens, pass.config.hidden_size);
+    embedding_backward({.dword = gradients[table.word],
+                        .dposition = gradients[table.position],
+                        .dtoken_type = gradients[table.token_type],
+                        .dgamma = gradients[table.embedding_norm.gamma],
+                        .dbeta = gradients[table.embedding_norm.beta],
+                        .dsum = buffers.dbranch,
+                        .scratch = buffers.scratch.column_range(0, scratch),
+                        .dy = buffers.dhidden,
+                        .sum = activations.embedding_norm.sum,
+                        .mean = activations.embedding_norm.mean,
+                        .rstd = activations.embedding_norm.rstd,
+                        .gamma = pass.weights[table.embedding_norm.gamma],
+                        .token_id = batch.token_id,
+                        .token_order = batch.token_order,
+                        .position_id = batch.position_id,
+                        .position_order = batch.position_order,
+                        .type_id = batch.type_id,
+                        .type_order = batch.type_order,
+                        .counts = batch.counts,
+                        .accumulate = accumulate,
+                        .accumulate_word = true,
+                        .dropout = hidden_dropout(pass, 0, DropoutSite::embedding)},
+                       pass.stream);
+}
+
+/// LayerNorm(residual + dropout(norm.sum + bias)): the end of both halves of a layer. norm.sum holds the GEMM's output.
+struct ResidualNorm {
+    const NormActivations& norm;
+    Tensor y;
+    Tensor residual;
+    NormIndex parameters;
+    int bias;
+    HiddenDropout dropout;
+};
+
+void residual_norm(const Pass& pass, const ResidualNorm& block) {
+    layer_norm_forward({.y = block.y,
+                        .sum = block.norm.sum,
+                        .mean = block.norm.mean,
+                        .rstd = block.norm.rstd,
+                        .x = block.norm.sum,
+                        .bias = pass.weights[block.bias],
+                        .residual = block.residual,
+                        .gamma = pass.weights[block.parameters.gamma],
+                        .beta = pass.weights[block.parameters.beta],
+                        .epsilon = pass.config.layer_norm_eps,
+                        .dropout = block.dropout},
+                       pass.stream);
+}
+
+/// dhidden: gradient of y in, of the residual out. dbranch: gradient of the GEMM's output, out.
+void residual_norm_backward(const Pass& pass, const ResidualNorm& block, const BackwardBuffers& buffers,
+                            const ParameterView& gradients, bool accumulate) {
+    const std::int64_t scratch = layer_norm_backward_scratch(block.norm.sum.rows, block.norm.sum.cols);
+    layer_norm_backward({.dx = buffers.dbranch,
+                         .dresidual = buffers.dhidden,
+                         .dgamma = gradients[block.parameters.gamma],
+                         .dbeta = gradients[block.parameters.beta],
+                         .dbias = gradients[block.bias],
+                         .scratch = buffers.scratch.column_range(0, scratch),
+                         .dy = buffers.dhidden,
+                         .sum = block.norm.sum,
+                         .mean = block.norm.mean,
+                         .rstd = block.norm.rstd,
+                         .gamma = pass.weights[block.parameters.gamma],
+                         .accumulate = accumulate,
+                         .dropout = block.dropout},
+                        pass.stream);
+}
+
+ResidualNorm attention_end(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number) {
+    return {.norm = layer.attention_norm,
+            .y = layer.attention_output,
+            .residual = layer.input,
+            .parameters = index.attention_norm,
+            .bias = index.attention_output.bias,
+            .dropout = hidden_dropout(pass, number, DropoutSite::attention_output)};
+}
+
+ResidualNorm feed_forward_end(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number) {
+    return {.norm = layer.output_norm,
+            .y = layer.output,
+            .residual = layer.attention_output,
+            .parameters = index.output_norm,
+            .bias = index.output.bias,
+            .dropout = hidden_dropout(pass, number, DropoutSite::ffn_output)};
+}
+
+void layer_forward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number) {
+    const ParameterView& weights = pass.weights;
+    const Stream stream = pass.stream;
+
+    gemm({.d = layer.qkv,
+          .a = layer.input,
+          .b = weights.qkv_weight(index),
+          .transpose_b = true,
+          .bias = weights.qkv_bias(index)},
+         stream);
+    attention_forward({.y = layer.context,
+                       .log_sum_exp = layer.log_sum_exp,
+                       .qkv = layer.qkv,
+                       .offset = pass.batch.offset,
+                       .heads = pass.config.num_attention_heads,
+                       .visible = pass.config.visible,
+                       .dropout = attention_dropout(pass, number)},
+                      stream);
+    gemm({.d = layer.attention_norm.sum,
+          .a = layer.context,
+          .b = weights[index.attention_output.weight],
+          .transpose_b = true},
+         stream);
+    residual_norm(pass, attention_end(pass, layer, index, number));
+
+    gemm({.d = layer.intermediate,
+          .a = layer.attention_output,
+          .b = weights[index.intermediate.weight],
+          .transpose_b = true},
+         stream);
+    bias_gelu_forward({.y = layer.activated,
+                       .x = layer.intermediate,
+                       .bias = weights[index.intermediate.bias],
+                       .form = pass.config.gelu()},
+                      stream);
+    gemm({.d = layer.output_norm.sum, .a = layer.activated, .b = weights[index.output.weight], .transpose_b = true},
+         stream);
+    residual_norm(pass, feed_forward_end(pass, layer, index, number));
+}
+
+void feed_forward_backward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index,
+                           const BackwardBuffers& buffers, const ParameterView& gradients, bool accumulate) {
+    const ParameterView& weights = pass.weights;
+    const std::int64_t tokens = layer.intermediate.rows;
+    const std::int64_t wide = layer.intermediate.cols;
+    const Tensor dactivated = buffers.dwide.column_range(0, tokens * wide).reshaped(tokens, wide);
+
+    gemm({.d = gradients[index.output.weight],
+          .a = buffers.dbranch,
+          .b = layer.activated,
+          .transpose_a = true,
+          .accumulate = accumulate},
+         pass.stream);
+    gemm({.d = dactivated, .a = buffers.dbranch, .b = weights[index.output.weight]}, pass.stream);
+    bias_gelu_backward({.dx = dactivated,
+                        .dbias = gradients[index.intermediate.bias],
+                        .scratch = buffers.scratch.column_range(0, bias_gelu_backward_scratch(tokens, wide)),
+                        .dy = dactivated,
+                        .x = layer.intermediate,
+                        .bias = weights[index.intermediate.bias],
+                        .form = pass.config.gelu(),
+                        .accumulate = accumulate},
+                       pass.stream);
+    gemm({.d = gradients[index.intermediate.weight],
+          .a = dactivated,
+          .b = layer.attention_output,
+          .transpose_a = true,
+          .accumulate = accumulate},
+         pass.stream);
+    gemm({.d = buffers.dhidden, .a = dactivated, .b = weights[index.intermediate.weight], .accumulate = true},
+         pass.stream);
+}
+
+void self_attention_backward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number,
+                             const BackwardBuffers& buffers, const ParameterView& gradients, bool accumulate) {
+    const ParameterView& weights = pass.weights;
+    const std::int64_t tokens = layer.qkv.rows;
+    const std::int64_t wide = layer.qkv.cols;
+    const std::int64_t heads = pass.config.num_attention_heads;
+    const Tensor dqkv = buffers.dwide.column_range(0, tokens * wide).reshaped(tokens, wide);
+
+    gemm({.d = gradients[index.attention_output.weight],
+          .a = buffers.dbranch,
+          .b = layer.context,
+          .transpose_a = true,
+          .accumulate = accumulate},
+         pass.stream);
+    gemm({.d = buffers.dcontext, .a = buffers.dbranch, .b = weights[index.attention_output.weight]}, pass.stream);
+    attention_backward({.dqkv = dqkv,
+                        .scratch = buffers.scratch.column_range(0, attention_backward_scratch(tokens, heads)),
+                        .dy = buffers.dcontext,
+                        .y = layer.context,
+                        .log_sum_exp = layer.log_sum_exp,
+                        .qkv = layer.qkv,
+                        .offset = pass.batch.offset,
+                        .heads = heads,
+                        .visible = pass.config.visible,
+                        .dropout = attention_dropout(pass, number)},
+                       pass.stream);
+    column_sum({.sum = gradients.qkv_bias(index),
+                .scratch = buffers.scratch.column_range(0, column_sum_scratch(tokens, wide)),
+                .x = dqkv,
+                .accumulate = accumulate},
+               pass.stream);
+    gemm({.d = gradients.qkv_weight(index), .a = dqkv, .b = layer.input, .transpose_a = true, .accumulate = accumulate},
+         pass.stream);
+    gemm({.d = buffers.dhidden, .a = dqkv, .b = weights.qkv_weight(index), .accumulate = true}, pass.stream);
+}
+
+void layer_backward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number,
+                    const BackwardBuffers& buffers, const ParameterView& gradients, bool accumulate) {
+    residual_norm_backward(pass, feed_forward_end(pass, layer, index, number), buffers, gradients, accumulate);
+    feed_forward_backward(pass, layer, index, buffers, gradients, accumulate);
+    residual_norm_backward(pass, attention_end(pass, layer, index, number), buffers, gradients, accumulate);
+    self_attention_backward(pass, layer, index, number, buffers, gradients, accumulate);
+}
+
+}  // namespace
+
+void encoder_forward(const Pass& pass, Activations& activations) {
+    embed(pass, activations);
+    for (std::size_t i = 0; i < activations.layers.size(); ++i) {
+        layer_forward(pass, activations.layers[i], pass.weights.table->layers[i], static_cast<int>(i));
+    }
+}
+
+void encoder_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
+                      const ParameterView& gradients, bool accumulate) {
+    for (std::size_t i = activations.layers.size(); i-- > 0;) {
+        layer_backward(pass, activations.layers[i], pass.weights.table->layers[i], static_cast<int>(i), buffers,
+                       gradients, accumulate);
+    }
+    embed_backward(pass, activations, buffers, gradients, accumulate);
+}
+
+}  // namespace cloze

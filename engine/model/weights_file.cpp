@@ -1,0 +1,197 @@
+#include "engine/model/weights_file.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "engine/files/json.h"
+
+namespace cloze {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kWordTable = "bert.embeddings.word_embeddings.weight";
+const std::string kDecoderWeight = "cls.predictions.decoder.weight";
+const std::string kDecoderBias = "cls.predictions.decoder.bias";
+const std::string kPredictionsBias = "cls.predictions.bias";
+
+bool replace_suffix(std::string& name, const std::string& from, const std::string& to) {
+    if (!name.ends_with(from)) return false;
+    name.replace(name.size() - from.size(), from.size(), to);
+    return true;
+}
+
+/// The HuggingFace key a stored name stands for.
+std::string canonical_name(std::string name, bool plain_bert) {
+    while (name.starts_with("module.")) name.erase(0, 7);
+    replace_suffix(name, "LayerNorm.gamma", "LayerNorm.weight");
+    replace_suffix(name, "LayerNorm.beta", "LayerNorm.bias");
+    const bool headless =
+        name.starts_with("embeddings.") || name.starts_with("encoder.") || name.starts_with("pooler.");
+    if (plain_bert && headless) name = "bert." + name;
+    return name;
+}
+
+struct Source {
+    const SafetensorsReader* file;
+    const StoredTensor* tensor;
+};
+
+std::vector<SafetensorsReader> open_files(const fs::path& folder) {
+    std::vector<SafetensorsReader> files;
+    const fs::path single = folder / "model.safetensors";
+    const fs::path index = folder / "model.safetensors.index.json";
+    if (fs::exists(single)) {
+        files.emplace_back(single);
+    } else if (fs::exists(index)) {
+        const Json json = read_json(index);
+        std::set<std::string> names;
+        const JsonObject map = JsonObject(json, index.string()).require_object("weight_map");
+        for (const std::string& key : map.keys()) names.insert(map.require<std::string>(key));
+        for (const std::string& name : names) {
+            require_input(fs::path(name).filename() == name, index.string(), ": \"", name, "\" is not a file name");
+            files.emplace_back(folder / name);
+        }
+    } else if (fs::exists(folder / "pytorch_model.bin")) {
+        fail(Fault::input, folder.string(),
+             " holds pytorch_model.bin, a Python pickle, which this program does not run; ",
+             "convert it once with transformers: save_pretrained(..., safe_serialization=True)");
+    } else {
+        fail(Fault::input, folder.string(),
+             ": no model.safetensors there; name a folder that pretrain or save_pretrained "
+             "has written");
+    }
+    return files;
+}
+
+std::map<std::string, Source> collect(const std::vector<SafetensorsReader>& files, LoadReport& report) {
+    std::map<std::string, Source> sources;
+    std::int64_t renamed = 0;
+    for (const SafetensorsReader& file : files) {
+        for (const StoredTensor& tensor : file.tensors()) {
+            const std::string name = canonical_name(tensor.name, true);
+            renamed += name != tensor.name ? 1 : 0;
+            require_input(sources.emplace(name, Source{&file, &tensor}).second, file.name(), ": ", name,
+                          " is stored twice, under two spellings");
+        }
+    }
+    if (renamed > 0) report.notes.push_back(text(renamed, " tensors carry older or prefixed names and were renamed"));
+    return sources;
+}
+
+/// A table may have more rows in the file than the vocabulary: padding, which is cut.
+void require_shape(const Source& source, const Parameter& row, LoadReport& report) {
+    const std::vector<std::int64_t>& shape = source.tensor->shape;
+    std::vector<std::int64_t> expected = {row.rows};
+    if (row.rank == 2) expected.push_back(row.cols);
+    if (shape == expected) return;
+    const bool may_be_padded = row.padded_rows != row.rows || row.name == kWordTable || row.name == kPredictionsBias;
+    const bool same_but_rows = shape.size() == expected.size() && (row.rank == 1 || shape[1] == expected[1]);
+    if (may_be_padded && same_but_rows && shape[0] > expected[0]) {
+        report.notes.push_back(text(row.name, ": ", shape[0] - expected[0], " padding rows of the file were cut"));
+        return;
+    }
+    fail(Fault::input, source.file->name(), ": ", row.name, " is ", source.tensor->describe(),
+         ", but config.json asks for [", row.rows, row.rank == 2 ? text(", ", row.cols) : std::string(), "]");
+}
+
+void copy_row(const Source& source, const ParameterView& weights, const Parameter& row) {
+    const Tensor place = weights.flat.column_range(row.offset, row.count());
+    if (place.dtype == DType::f32) {
+        source.file->copy_as_f32(*source.tensor, {place.data<float>(), static_cast<std::size_t>(row.count())});
+        return;
+    }
+    if (source.tensor->type == StoredType::F64) {
+        source.file->copy<double>(*source.tensor, {place.data<double>(), static_cast<std::size_t>(row.count())});
+        return;
+    }
+    std::vector<float> values(static_cast<std::size_t>(row.count()));
+    source.file->copy_as_f32(*source.tensor, values);
+    std::copy(values.begin(), values.end(), place.data<double>());
+}
+
+/// The tied decoder may be stored too. It adds nothing, unless it differs from the word table.
+void drop_tied(std::map<std::string, Source>& sources, LoadReport& report) {
+    const auto bias = sources.find(kDecoderBias);
+    if (bias != sources.end()) {
+        if (sources.find(kPredictionsBias) == sources.end()) sources.emplace(kPredictionsBias, bias->second);
+        sources.erase(bias);
+    }
+    const auto decoder = sources.find(kDecoderWeight);
+    if (decoder == sources.end()) return;
+    const auto word = sources.find(kWordTable);
+    if (word != sources.end()) {
+        const auto left = decoder->second.file->bytes(*decoder->second.tensor);
+        const auto right = word->second.file->bytes(*word->second.tensor);
+        if (!std::equal(left.begin(), left.end(), right.begin(), right.end())) {
+            report.notes.push_back(kDecoderWeight + " differs from the word table; the word table is used for both");
+        }
+    }
+    sources.erase(decoder);
+}
+
+std::string joined(const std::vector<std::string>& names) {
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    return list;
+}
+
+}  // namespace
+
+LoadReport load_weights(const fs::path& folder, const ParameterView& weights, const MissingWeights& missing) {
+    LoadReport report;
+    const std::vector<SafetensorsReader> files = open_files(folder);
+    std::map<std::string, Source> sources = collect(files, report);
+    drop_tied(sources, report);
+    for (std::size_t i = 0; i < weights.table->rows.size(); ++i) {
+        const Parameter& row = weights.table->rows[i];
+        // Also clears the padding rows; what the file has is copied over it.
+        initialize_row(weights, static_cast<int>(i), missing.initializer_range, missing.seed, missing.kind);
+        const auto found = sources.find(row.name);
+        if (found == sources.end()) {
+            report.missing.push_back(row.name);
+            continue;
+        }
+        require_shape(found->second, row, report);
+        copy_row(found->second, weights, row);
+        sources.erase(found);
+    }
+    for (const auto& [name, source] : sources) {
+        if (name.ends_with("embeddings.position_ids")) continue;  // a buffer of old versions
+        report.unused.push_back(source.tensor->name);
+    }
+    require_input(!missing.refuse || report.missing.empty(), folder.string(),
+                  ": these parameters are missing: ", joined(report.missing),
+                  "; load a checkpoint that has them, or allow them to be initialised");
+    require_input(report.missing.size() < weights.table->rows.size(), folder.string(),
+                  ": holds no tensor of a BERT encoder under the names HuggingFace uses");
+    return report;
+}
+
+std::vector<TensorToStore> tensors_to_store(const ParameterView& view, const std::string& prefix) {
+    std::vector<TensorToStore> tensors;
+    for (const Parameter& row : view.table->rows) {
+        const Tensor values = view.flat.column_range(row.offset, row.count());
+        std::vector<std::int64_t> shape = {row.rows};
+        if (row.rank == 2) shape.push_back(row.cols);
+        tensors.push_back(tensor_to_store<float>(prefix + row.name, shape,
+                                                 {values.data<float>(), static_cast<std::size_t>(row.count())}));
+    }
+    return tensors;
+}
+
+void load_exactly(const SafetensorsReader& file, const ParameterView& view, const std::string& prefix) {
+    for (const Parameter& row : view.table->rows) {
+        const StoredTensor& tensor = file.require(prefix + row.name);
+        std::vector<std::int64_t> shape = {row.rows};
+        if (row.rank == 2) shape.push_back(row.cols);
+        require_input(tensor.shape == shape && tensor.type == StoredType::F32, file.name(), ": ", tensor.name, " is ",
+                      tensor.describe(), ", which does not fit this model");
+        const Tensor values = view.flat.column_range(row.offset, row.count());
+        file.copy<float>(tensor, {values.data<float>(), static_cast<std::size_t>(row.count())});
+    }
+}
+
+}  // namespace cloze

@@ -1,0 +1,41 @@
+// Weights in and out of safetensors, by HuggingFace names. Reading follows the loader rules of BERT.md C.4: old names,
+// prefixes left by wrappers, tied and padded tables, and missing heads are accepted and reported, never guessed
+// silently. Tested by tests/model/weights_file_test.cpp.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/files/safetensors.h"
+#include "engine/model/initialization.h"
+
+namespace cloze {
+
+/// What loading did besides copying tensors of the expected name and shape.
+struct LoadReport {
+    std::vector<std::string> notes;    // harmless: renamed, ignored, cut
+    std::vector<std::string> missing;  // parameters the file lacks, which were initialised
+    std::vector<std::string> unused;   // tensors of the file that this model has no place for
+};
+
+/// For what a file lacks.
+struct MissingWeights {
+    bool refuse;  // true: Fault::input naming them
+    double initializer_range = 0.02;
+    std::uint64_t seed = 0;
+    Initialization kind = Initialization::truncated_normal;
+};
+
+/// Fills `weights` (f32 or f64, host) from `folder`: model.safetensors, or the files that model.safetensors.index.json
+/// names. Throws Fault::input when a shape does not fit or no weights are there.
+LoadReport load_weights(const std::filesystem::path& folder, const ParameterView& weights,
+                        const MissingWeights& missing);
+
+/// Every row of an f32 view as a tensor to write, under `prefix` + name. The view stays alive until it is written.
+std::vector<TensorToStore> tensors_to_store(const ParameterView& view, const std::string& prefix = "");
+
+/// Fills an f32 view from tensors named `prefix` + name; all must be there with the exact shape.
+void load_exactly(const SafetensorsReader& file, const ParameterView& view, const std::string& prefix);
+
+}  // namespace cloze

@@ -1,0 +1,75 @@
+// Trainer: weights, optimizer state and the step. Knows nothing of files, signals or printing: it is given the
+// micro-batches of a step and returns what happened. Tested by tests/train/trainer_test.cpp.
+#pragma once
+
+#include <string>
+
+#include "engine/cluster/gradient_tree.h"
+#include "engine/model/pretraining.h"
+#include "engine/train/optimizer.h"
+
+namespace cloze {
+
+struct TrainerOptions {
+    PretrainingOptions model;
+    OptimizerRecipe optimizer;
+    std::uint64_t seed;              // of dropout; the samples bring their own
+    std::int64_t micro_batches;      // M, of every step
+    std::int64_t virtual_ranks = 1;  // V, a power of two that divides M
+};
+
+/// What one step did.
+struct StepReport {
+    std::int64_t step;  // number of the update, from 1
+    LossSums losses;
+    std::int64_t tokens;
+    double learning_rate;
+    double gradient_norm;         // before clipping
+    bool skipped;                 // a gradient was not finite: nothing was updated
+    std::string first_nonfinite;  // the parameter that showed it
+};
+
+class Trainer {
+public:
+    /// Allocates everything a step needs; weights and moments are zero until initialised or loaded.
+    Trainer(const BertConfig& config, const TrainerOptions& options);
+
+    /// One optimizer step over exactly M micro-batches.
+    StepReport step(const StepBatches& batches);
+
+    const ParameterTable& table() const { return table_; }
+    ParameterView weights() const { return weights_; }
+    ParameterView first_moment() const { return first_moment_; }
+    ParameterView second_moment() const { return second_moment_; }
+    /// Of the last step, for tests.
+    ParameterView gradients() const { return gradients_; }
+    PretrainingModel& model() { return model_; }
+
+    /// Updates done so far. Set when a checkpoint is loaded.
+    std::int64_t steps_done() const { return steps_done_; }
+    void set_steps_done(std::int64_t steps) { steps_done_ = steps; }
+    std::int64_t memory_bytes() const;
+
+    /// The bytes a trainer of these options will allocate, without allocating.
+    static std::int64_t planned_bytes(const BertConfig& config, const TrainerOptions& options);
+
+private:
+    void begin_step(const StepBatches& batches);
+    LossSums accumulate_gradients(const StepBatches& batches);
+    void update();
+    std::string first_nonfinite_parameter() const;
+
+    TrainerOptions options_;
+    ParameterTable table_;
+    std::vector<Segment> segments_;       // what the optimizer updates
+    std::vector<int> segment_parameter_;  // row of the table of each segment
+    PretrainingModel model_;
+    Arena arena_;
+    ParameterView weights_{}, first_moment_{}, second_moment_{}, gradients_{};
+    Tensor segment_square_, optimizer_scratch_;
+    GradientTree tree_;
+    StepState state_;
+    std::int64_t steps_done_ = 0;
+};
+
+}  // namespace cloze
