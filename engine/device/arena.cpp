@@ -1,0 +1,184 @@
+#include "engine/device/arena.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <iomanip>
+#include <sstream>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace cloze {
+namespace {
+
+constexpr std::int64_t kHugePage = 2 << 20;
+
+std::int64_t round_up(std::int64_t value, std::int64_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+std::int64_t machine_bytes() {
+    return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+/// Bytes of a request, refusing what no size can be.
+std::int64_t bytes_of(const std::string& owner, const std::string& name, DType dtype, std::int64_t rows,
+                      std::int64_t cols) {
+    std::int64_t elements = 0;
+    const bool fits =
+        rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &elements) && elements < (std::int64_t{1} << 58);
+    if (!fits) fail(Fault::internal, owner, ": ", name, " of [", rows, ", ", cols, "] is not a possible size");
+    return round_up(elements * size_of(dtype), kArenaAlignment);
+}
+
+Tensor shaped(char* address, DType dtype, std::int64_t rows, std::int64_t cols) {
+    return {address, rows, cols, cols, dtype, Place::host};
+}
+
+std::string described(const Tensor& shape) {
+    return text(name_of(shape.dtype), " [", shape.rows, ", ", shape.cols, "]");
+}
+
+}  // namespace
+
+std::string describe_bytes(std::int64_t bytes) {
+    static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    if (bytes < 1024) return text(bytes, " bytes");
+    double value = static_cast<double>(bytes) / 1024;
+    std::size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+    std::ostringstream out;
+    out << std::fixed << std::setprecision(value < 10 ? 2 : 1) << value << ' ' << kUnits[unit];
+    return out.str();
+}
+
+HostBlock::HostBlock(std::int64_t bytes, const std::string& owner, const std::string& remedy) {
+    // Huge pages spare the GEMMs most of their address translation. The system lends more than it has and ends the
+    // process later, hence the check; zeroing touches every page, so that a run that starts has its memory.
+    const std::int64_t alignment = bytes >= kHugePage ? kHugePage : kArenaAlignment;
+    const std::int64_t size = round_up(std::max<std::int64_t>(bytes, 1), alignment);
+    char* data = nullptr;
+    if (bytes <= machine_bytes()) {
+        data =
+            static_cast<char*>(std::aligned_alloc(static_cast<std::size_t>(alignment), static_cast<std::size_t>(size)));
+    }
+    if (data == nullptr) {
+        fail(Fault::device, owner, " needs ", describe_bytes(bytes), ", but this machine has ",
+             describe_bytes(machine_bytes()), " of memory; ", remedy);
+    }
+    data_.reset(data);
+    if (bytes >= kHugePage) madvise(data, static_cast<std::size_t>(size), MADV_HUGEPAGE);
+    std::memset(data, 0, static_cast<std::size_t>(size));
+}
+
+void HostBlock::Free::operator()(char* data) const {
+    std::free(data);
+}
+
+Arena::Arena(std::string name, std::string remedy) : name_(std::move(name)), remedy_(std::move(remedy)) {}
+
+Tensor Arena::tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols) {
+    if (!bound_) {
+        const Tensor shape = shaped(nullptr, dtype, rows, cols);
+        const std::int64_t bytes = bytes_of(name_, name, dtype, rows, cols);
+        parts_.push_back({name, shape, bytes_, bytes});
+        bytes_ += bytes;
+        return shape;
+    }
+    if (next_ == parts_.size()) {
+        fail(Fault::internal, name_, ": ", name, " was not measured before the arena was bound");
+    }
+    const ArenaPart& part = parts_[next_];
+    const Tensor asked = shaped(static_cast<char*>(part.shape.address), dtype, rows, cols);
+    if (name != part.name || dtype != part.shape.dtype || rows != part.shape.rows || cols != part.shape.cols) {
+        fail(Fault::internal, name_, ": asked for ", name, " ", described(asked), " where ", part.name, " ",
+             described(part.shape), " was measured");
+    }
+    ++next_;
+    return asked;
+}
+
+void Arena::bind() {
+    next_ = 0;
+    if (bound_) return;
+    const auto largest = std::max_element(parts_.begin(), parts_.end(),
+                                          [](const ArenaPart& a, const ArenaPart& b) { return a.bytes < b.bytes; });
+    const std::string owner = largest == parts_.end()
+                                  ? name_
+                                  : text(name_, " (largest: ", largest->name, " ", described(largest->shape), ", ",
+                                         describe_bytes(largest->bytes), ")");
+    block_ = HostBlock(bytes_, owner, remedy_);
+    for (ArenaPart& part : parts_) part.shape.address = block_.data() + part.offset;
+    bound_ = true;
+}
+
+ScratchStack::ScratchStack(std::string name, std::string remedy) : name_(std::move(name)), remedy_(std::move(remedy)) {}
+
+void ScratchStack::bind() {
+    require_orderly();
+    if (!open_scopes_.empty()) {
+        fail(Fault::internal, name_, ": cannot be bound while scope ", open_scopes_.back(), " is open");
+    }
+    if (bound_) return;
+    block_ = HostBlock(high_water_, text(name_, " (most at ", high_water_name_, ")"), remedy_);
+    bound_ = true;
+}
+
+void ScratchStack::require_orderly() const {
+    if (!misuse_.empty()) fail(Fault::internal, misuse_);
+}
+
+ScratchStack::Scope::Scope(ScratchStack& stack, std::string name)
+    : stack_(&stack), name_(std::move(name)), depth_(stack.open_scopes_.size() + 1), mark_(stack.used_) {
+    stack.require_orderly();
+    stack.open_scopes_.push_back(name_);
+}
+
+void ScratchStack::Scope::release() {
+    if (!open_) return;
+    open_ = false;
+    if (stack_->open_scopes_.size() != depth_) {
+        stack_->misuse_ = text(stack_->name_, ": scope ", name_, " was closed before scope ",
+                               stack_->open_scopes_.back(), ", which was opened inside it");
+        stack_->require_orderly();
+    }
+    stack_->open_scopes_.pop_back();
+    stack_->used_ = mark_;
+}
+
+ScratchStack::Scope::~Scope() {
+    try {
+        release();
+    } catch (const Error&) {
+        // Kept in misuse_: the stack's next use reports it.
+    }
+}
+
+Tensor ScratchStack::Scope::tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols) {
+    ScratchStack& stack = *stack_;
+    stack.require_orderly();
+    const std::string asker = text(name_, "/", name);
+    if (!open_) fail(Fault::internal, stack.name_, ": ", asker, " was asked for after its scope was released");
+    if (stack.open_scopes_.size() != depth_) {
+        fail(Fault::internal, stack.name_, ": ", asker, " was asked for while scope ", stack.open_scopes_.back(),
+             " is open above it");
+    }
+    const std::int64_t bytes = bytes_of(stack.name_, asker, dtype, rows, cols);
+    char* address = nullptr;
+    if (stack.bound_) {
+        if (stack.used_ + bytes > stack.high_water_) {
+            fail(Fault::internal, stack.name_, ": ", asker, " ", described(shaped(nullptr, dtype, rows, cols)),
+                 " needs ", describe_bytes(bytes), " above ", describe_bytes(stack.used_), " in use, but ",
+                 describe_bytes(stack.high_water_), " were measured (at ", stack.high_water_name_, ")");
+        }
+        address = stack.block_.data() + stack.used_;
+    }
+    stack.used_ += bytes;
+    if (stack.used_ > stack.high_water_) {
+        stack.high_water_ = stack.used_;
+        stack.high_water_name_ = asker;
+    }
+    return shaped(address, dtype, rows, cols);
+}
+
+}  // namespace cloze

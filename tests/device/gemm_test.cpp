@@ -1,0 +1,198 @@
+// Matrix products: every orientation against a triple loop, strides, and the same bits at any number of threads.
+#include "engine/device/gemm.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/core/philox.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace cloze {
+namespace {
+
+using Catch::Equals;
+
+/// A matrix inside a wider buffer whose surroundings must stay as they are.
+template <typename T>
+struct Guarded {
+    std::int64_t rows, cols, stride;
+    std::vector<T> buffer;
+
+    Guarded(std::int64_t r, std::int64_t c, std::int64_t gap, std::uint32_t seed)
+        : rows(r), cols(c), stride(c + gap), buffer(static_cast<std::size_t>((r + 2) * (c + gap)), T(-77.0f)) {
+        for (std::int64_t i = 0; i < r; ++i) {
+            for (std::int64_t j = 0; j < c; ++j) {
+                const auto word = philox(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(j), seed, 9, {1, 2});
+                at(i, j) = T(static_cast<float>(word.word[0] >> 8) * 0x1p-23f - 1.0f);
+            }
+        }
+    }
+    T& at(std::int64_t i, std::int64_t j) { return buffer[static_cast<std::size_t>((i + 1) * stride + j)]; }
+    Tensor tensor() {
+        Tensor view = Tensor::host(buffer.data() + stride, rows, cols);
+        view.stride = stride;
+        return view;
+    }
+    bool surroundings_untouched() {
+        for (std::int64_t i = -1; i <= rows; ++i) {
+            for (std::int64_t j = 0; j < stride; ++j) {
+                const bool inside = i >= 0 && i < rows && j < cols;
+                if (!inside && static_cast<double>(at(i, j)) != -77.0) return false;
+            }
+        }
+        return true;
+    }
+};
+
+struct Case {
+    std::int64_t m, n, k;
+    bool transpose_a, transpose_b, accumulate, bias;
+    std::int64_t gap;
+};
+
+/// Largest error against the triple loop in double, in units of sum |a| |b| of the element (so: of the rounding).
+template <typename Storage, typename Out>
+double worst_error(const Case& c) {
+    Guarded<Storage> a(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, c.gap, 1);
+    Guarded<Storage> b(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, c.gap, 2);
+    Guarded<Storage> bias(1, c.n, c.gap, 3);
+    Guarded<Out> d(c.m, c.n, c.gap, 4);
+    Guarded<Out> before = d;
+    // What is overwritten may hold anything.
+    if (!c.accumulate && c.m * c.n > 0) d.at(0, 0) = Out(std::numeric_limits<float>::quiet_NaN());
+    gemm({.d = d.tensor(),
+          .a = a.tensor(),
+          .b = b.tensor(),
+          .transpose_a = c.transpose_a,
+          .transpose_b = c.transpose_b,
+          .accumulate = c.accumulate,
+          .bias = c.bias ? bias.tensor() : Tensor{}},
+         {});
+    CHECK(d.surroundings_untouched());
+    double worst = 0;
+    for (std::int64_t i = 0; i < c.m; ++i) {
+        for (std::int64_t j = 0; j < c.n; ++j) {
+            double sum = c.accumulate ? static_cast<double>(before.at(i, j)) : 0.0;
+            if (c.bias) sum += static_cast<double>(bias.at(0, j));
+            double size = std::fabs(sum);
+            for (std::int64_t p = 0; p < c.k; ++p) {
+                const double product = static_cast<double>(c.transpose_a ? a.at(p, i) : a.at(i, p)) *
+                                       static_cast<double>(c.transpose_b ? b.at(j, p) : b.at(p, j));
+                sum += product;
+                size += std::fabs(product);
+            }
+            const double error = std::fabs(static_cast<double>(d.at(i, j)) - sum);
+            if (!(error == 0)) worst = std::max(worst, std::isnan(error) ? 1e9 : error / size);
+        }
+    }
+    return worst;
+}
+
+const std::vector<std::array<std::int64_t, 3>> kShapes = {
+    {1, 1, 1},     {0, 5, 3},      {5, 0, 3},       {5, 3, 0},    {1, 17, 31},
+    {17, 1, 2},    {2, 3, 5},      {63, 64, 7},     {64, 65, 13}, {129, 127, 37},
+    {257, 31, 65}, {33, 130, 257}, {130, 259, 128}, {8, 8, 1100}, {7, 70, 3000}};
+
+template <typename Storage, typename Out>
+void check_all(double tolerance) {
+    for (const auto& [m, n, k] : kShapes) {
+        for (int flags = 0; flags < 16; ++flags) {
+            const bool accumulate = (flags & 4) != 0;
+            const Case c{m,
+                         n,
+                         k,
+                         (flags & 1) != 0,
+                         (flags & 2) != 0,
+                         accumulate,
+                         !accumulate && (flags & 8) != 0,
+                         (flags & 8) != 0 ? 3 : 0};
+            INFO("m " << m << " n " << n << " k " << k << " flags " << flags);
+            CHECK(worst_error<Storage, Out>(c) <= tolerance);
+        }
+    }
+}
+
+TEST_CASE("gemm in f64 equals the triple loop") {
+    check_all<double, double>(1e-15);
+}
+TEST_CASE("gemm in f32 equals the triple loop up to rounding") {
+    check_all<float, float>(4e-7);
+}
+TEST_CASE("gemm of bf16 into f32 equals the triple loop up to f32 rounding") {
+    check_all<bf16, float>(4e-7);
+}
+TEST_CASE("gemm of bf16 into bf16 rounds once") {
+    check_all<bf16, bf16>(1.0 / 256);
+}
+
+#ifdef _OPENMP
+template <typename Storage, typename Out>
+void check_threads(const Case& c) {
+    const int before = omp_get_max_threads();
+    std::vector<std::vector<Out>> results;
+    for (const int threads : {1, 2, 3}) {
+        omp_set_num_threads(threads);
+        Guarded<Storage> a(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 0, 1);
+        Guarded<Storage> b(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 0, 2);
+        Guarded<Out> d(c.m, c.n, 0, 3);
+        gemm({.d = d.tensor(),
+              .a = a.tensor(),
+              .b = b.tensor(),
+              .transpose_a = c.transpose_a,
+              .transpose_b = c.transpose_b,
+              .accumulate = c.accumulate},
+             {});
+        CHECK(omp_get_max_threads() == threads);
+        results.push_back(d.buffer);
+    }
+    omp_set_num_threads(before);
+    for (const auto& result : results) {
+        CHECK(std::memcmp(result.data(), results[0].data(), result.size() * sizeof(Out)) == 0);
+    }
+}
+
+TEST_CASE("gemm gives the same bits at 1, 2 and 3 threads") {
+    for (const auto& [m, n, k] : std::vector<std::array<std::int64_t, 3>>{
+             {37, 41, 90}, {60, 50, 400}, {128, 128, 4096}, {517, 384, 128}, {600, 1000, 64}, {2, 128, 700}}) {
+        for (int flags = 0; flags < 8; ++flags) {
+            INFO("m " << m << " n " << n << " k " << k << " flags " << flags);
+            check_threads<float, float>({m, n, k, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, false, 0});
+        }
+        check_threads<double, double>({m, n, k, true, false, false, false, 0});
+        check_threads<bf16, float>({m, n, k, false, true, true, false, 0});
+    }
+}
+#endif
+
+TEST_CASE("gemm names what is wrong with its arguments") {
+    std::vector<float> x(64);
+    std::vector<std::int32_t> ids(64);
+    const Tensor square = Tensor::host(x.data(), 4, 4);
+    CHECK_THROWS_WITH(gemm({.d = square, .a = square, .b = Tensor::host(x.data(), 5, 4)}, {}),
+                      Equals("gemm: b must be f32 [4, 4], but it is f32 [5, 4]"));
+    CHECK_THROWS_WITH(gemm({.d = square, .a = Tensor{}, .b = square}, {}),
+                      Equals("gemm: a must be f32 [4, 0], but it is absent"));
+    CHECK_THROWS_WITH(gemm({.d = square, .a = Tensor::host(ids.data(), 4, 4), .b = square}, {}),
+                      Equals("gemm: a is i32, but products are of f64, f32 or bf16"));
+    CHECK_THROWS_WITH(
+        gemm({.d = square, .a = square, .b = square, .accumulate = true, .bias = Tensor::host(x.data(), 4)}, {}),
+        Equals("gemm: bias and accumulate exclude each other: the bias would be added twice"));
+    Tensor overlapping = square;
+    overlapping.stride = 3;
+    CHECK_THROWS_WITH(gemm({.d = overlapping, .a = square, .b = square}, {}),
+                      Equals("gemm: d has rows that overlap: row stride 3 for 4 columns"));
+}
+
+TEST_CASE("gemm costs two operations for each multiply-add") {
+    CHECK(gemm_cost(2, 3, 5, DType::f32).flops == 60);
+    CHECK(gemm_cost(2, 3, 5, DType::f32).bytes == 4 * (10 + 15 + 6));
+}
+
+}  // namespace
+}  // namespace cloze
