@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "engine/files/json.h"
+#include "engine/files/temporary_name.h"
 #include "engine/files/write.h"
 
 namespace cloze {
@@ -62,7 +63,8 @@ public:
 
 private:
     void publish();
-    void replace_without_exchange();
+    std::filesystem::path swap_in();
+    std::filesystem::path move_aside_and_in();
 
     std::filesystem::path final_;
     std::filesystem::path temporary_;
@@ -90,10 +92,6 @@ std::vector<std::string> find_damage(const std::filesystem::path& folder, const 
 
 /// Throws Fault::input naming everything find_damage found.
 void verify_folder(const std::filesystem::path& folder, const std::vector<FileRecord>& files);
-
-/// True for names of folders and files that are being written, or were when their process died: whoever lists a parent
-/// folder passes over these.
-bool is_temporary_name(std::string_view name);
 
 /// Clears what dead runs left in `parent`: removes temporary folders and files that no living process holds, and puts a
 /// folder back that was moved aside for a replacement that never came. Returns what it did, one line each. Call it when

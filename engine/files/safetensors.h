@@ -22,6 +22,8 @@
 
 namespace cloze {
 
+class JsonObject;
+
 /// Element types of the format, as the header spells them.
 enum class StoredType : std::uint8_t {
     BOOL,
@@ -81,8 +83,8 @@ public:
     /// Copies elements [first, first + values.size()); the stored type must be that of T.
     template <typename T>
     void copy(const StoredTensor& tensor, std::span<T> values, std::int64_t first = 0) const {
-        const auto from =
-            element_bytes(tensor, stored_type(dtype_of<T>()), first, static_cast<std::int64_t>(values.size()));
+        require_type(tensor, stored_type(dtype_of<T>()));
+        const auto from = element_bytes(tensor, first, static_cast<std::int64_t>(values.size()));
         if (!values.empty()) std::memcpy(values.data(), from.data(), from.size());
     }
     /// Copies elements as f32: from F32, F16, BF16 exactly, from F64 rounded. Other types are refused.
@@ -90,9 +92,10 @@ public:
 
 private:
     void parse(std::span<const std::byte> bytes);
-    void check_layout(std::int64_t data_bytes);
-    std::span<const std::byte> element_bytes(const StoredTensor& tensor, StoredType expected, std::int64_t first,
-                                             std::int64_t count) const;
+    void add_entry(const std::string& tensor, const JsonObject& entry);
+    void check_layout();
+    void require_type(const StoredTensor& tensor, StoredType expected) const;
+    std::span<const std::byte> element_bytes(const StoredTensor& tensor, std::int64_t first, std::int64_t count) const;
 
     MappedFile file_;
     std::string name_;

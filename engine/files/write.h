@@ -36,6 +36,7 @@ public:
 private:
     void write_through(std::span<const std::byte> bytes);
     void flush();
+    void require_open() const;
 
     std::filesystem::path path_;
     std::string consequence_;
@@ -43,6 +44,7 @@ private:
     std::vector<std::byte> buffer_;
     Xxh3 checksum_;
     std::int64_t bytes_ = 0;
+    bool unfinished_ = true;
 };
 
 /// Replaces `file` by `contents` in one step: a reader, or a crash, sees the old or the new contents, never a mixture.
