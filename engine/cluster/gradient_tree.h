@@ -13,6 +13,7 @@ namespace cloze {
 
 class GradientTree {
 public:
+    GradientTree() = default;
     /// Requests its buffers of [1, elements] from `arena`; `virtual_ranks` is a power of two.
     GradientTree(Arena& arena, std::int64_t elements, DType dtype, std::int64_t virtual_ranks);
 
@@ -26,7 +27,7 @@ public:
     std::int64_t virtual_ranks() const { return virtual_ranks_; }
 
 private:
-    std::int64_t virtual_ranks_;
+    std::int64_t virtual_ranks_ = 0;
     std::int64_t merged_ = 0;
     std::vector<Tensor> buffers_;  // buffers_[i]: a sum of virtual ranks; the first `depth_` are in use
     std::size_t depth_ = 0;

@@ -52,7 +52,7 @@ public:
     const Activations& activations() const { return activations_; }
     const BertConfig& config() const { return config_; }
     const BatchCapacity& capacity() const { return options_.capacity; }
-    std::int64_t memory_bytes() const { return memory_bytes_; }
+    std::int64_t memory_bytes() const { return arena_.bytes(); }
 
     /// The bytes a model of these options will allocate, without allocating.
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
@@ -65,7 +65,6 @@ private:
     Arena arena_;
     Activations activations_;
     BackwardBuffers buffers_;
-    std::int64_t memory_bytes_ = 0;
 };
 
 }  // namespace cloze

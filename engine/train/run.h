@@ -43,6 +43,7 @@ struct RunHandling {
     std::int64_t evaluation_sequences = 2000;  // at most, of the held-out split
     std::int64_t save_every = 1000;            // steps; also at the end and when stopped
     std::int64_t keep_checkpoints = 3;         // >= 1; the last verified one is never removed
+    bool preflight_only = false;               // stop before the first step; nothing is written
     std::int64_t stop_after_nonfinite = 10;    // skipped steps in a row that end the run
 };
 
@@ -87,8 +88,9 @@ struct Evaluation {
     double masked_loss, masked_accuracy;
     double next_sentence_loss, next_sentence_accuracy;
     std::int64_t masked, sequences;
-    bool next_sentence;   // whether that head is trained at all
-    double unigram_loss;  // of the same predictions, by token frequency in the training split
+    bool next_sentence;       // whether that head is trained at all
+    double unigram_loss;      // of the same predictions, by token frequency in the training split
+    double unigram_accuracy;  // of always saying the most frequent token
 };
 
 struct RunObserver {

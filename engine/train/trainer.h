@@ -33,6 +33,8 @@ class Trainer {
 public:
     /// Allocates everything a step needs; weights and moments are zero until initialised or loaded.
     Trainer(const BertConfig& config, const TrainerOptions& options);
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
 
     /// One optimizer step over exactly M micro-batches.
     StepReport step(const StepBatches& batches);
@@ -61,13 +63,13 @@ private:
 
     TrainerOptions options_;
     ParameterTable table_;
-    std::vector<Segment> segments_;       // what the optimizer updates
-    std::vector<int> segment_parameter_;  // row of the table of each segment
+    std::vector<int> segment_parameter_;  // rows of the table that are trained
+    std::vector<Segment> segments_;       // the same, as the optimizer sees them
     PretrainingModel model_;
     Arena arena_;
     ParameterView weights_{}, first_moment_{}, second_moment_{}, gradients_{};
     Tensor segment_square_, optimizer_scratch_;
-    GradientTree tree_;
+    GradientTree tree_{};
     StepState state_;
     std::int64_t steps_done_ = 0;
 };

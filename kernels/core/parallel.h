@@ -8,6 +8,10 @@
 
 namespace cloze {
 
+/// Threads that host ops use from now on; 0: every processor this process may run on. Returns the number in effect.
+int set_thread_count(int threads);
+int thread_count();
+
 /// Calls body(i) for i in [0, count), on OpenMP's threads where the build has OpenMP. The first exception is rethrown.
 template <typename Body>
 void parallel_for(std::int64_t count, const Body& body) {

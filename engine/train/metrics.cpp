@@ -1,0 +1,93 @@
+#include "engine/train/metrics.h"
+
+#include <chrono>
+#include <fstream>
+
+#include "engine/files/json.h"
+
+namespace cloze {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path log_file(const fs::path& run_folder) {
+    return run_folder / "metrics.jsonl";
+}
+
+/// Calls body(line, parsed) for each line that is a JSON object.
+template <typename Body>
+void for_each_line(const fs::path& file, const Body& body) {
+    std::ifstream in(file);
+    for (std::string line; std::getline(in, line);) {
+        const Json json = Json::parse(line, nullptr, false);
+        if (json.is_object()) body(line, json);
+    }
+}
+
+/// The log's file without the steps after `resumed_step`.
+fs::path cut_log(const fs::path& run_folder, std::int64_t resumed_step) {
+    const fs::path file = log_file(run_folder);
+    if (!fs::exists(file)) return file;
+    std::string kept;
+    for_each_line(file, [&](const std::string& line, const Json& json) {
+        if (json.value("step", std::int64_t{0}) <= resumed_step) kept += line + "\n";
+    });
+    write_file_atomic(file, kept);
+    return file;
+}
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+MetricsLog::MetricsLog(const fs::path& run_folder, std::int64_t resumed_step)
+    : log_(cut_log(run_folder, resumed_step)) {}
+
+void MetricsLog::append(const Progress& progress) {
+    const Json json = {{"type", "train"},
+                       {"time", now()},
+                       {"step", progress.step},
+                       {"loss", progress.loss},
+                       {"masked_lm_loss", progress.masked_loss},
+                       {"masked_lm_accuracy", progress.masked_accuracy},
+                       {"next_sentence_loss", progress.next_sentence_loss},
+                       {"next_sentence_accuracy", progress.next_sentence_accuracy},
+                       {"learning_rate", progress.learning_rate},
+                       {"gradient_norm", progress.gradient_norm},
+                       {"sequences_per_second", progress.sequences_per_second},
+                       {"tokens_per_second", progress.tokens_per_second},
+                       {"epoch", progress.epoch},
+                       {"sequences_seen", progress.sequences_seen},
+                       {"fill", progress.fill},
+                       {"skipped", progress.skipped}};
+    log_.append(json.dump());
+}
+
+void MetricsLog::append(const Evaluation& evaluation) {
+    const Json json = {{"type", "evaluation"},
+                       {"time", now()},
+                       {"step", evaluation.step},
+                       {"masked_lm_loss", evaluation.masked_loss},
+                       {"masked_lm_accuracy", evaluation.masked_accuracy},
+                       {"next_sentence_loss", evaluation.next_sentence_loss},
+                       {"next_sentence_accuracy", evaluation.next_sentence_accuracy},
+                       {"unigram_loss", evaluation.unigram_loss},
+                       {"unigram_accuracy", evaluation.unigram_accuracy},
+                       {"masked", evaluation.masked},
+                       {"sequences", evaluation.sequences}};
+    log_.append(json.dump());
+}
+
+std::vector<double> MetricsLog::loss_history(const fs::path& run_folder) {
+    std::vector<double> history;
+    for_each_line(log_file(run_folder), [&](const std::string&, const Json& json) {
+        if (json.value("type", "") == "train" && json.contains("loss") && json["loss"].is_number()) {
+            history.push_back(json["loss"].get<double>());
+        }
+    });
+    return history;
+}
+
+}  // namespace cloze

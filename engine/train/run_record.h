@@ -1,0 +1,26 @@
+// run.json: what a run is. A folder's record decides whether a command continues the run or belongs to another one.
+// Tested by tests/train/run_test.cpp.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "engine/files/json.h"
+#include "engine/train/run.h"
+
+namespace cloze {
+
+inline constexpr const char* kRunRecord = "run.json";
+
+/// Everything that decides the numbers of a run, as JSON. `samples` is Sampler::identity(): settings, vocabulary,
+/// corpus.
+Json record_of(const RunRecipe& recipe, const std::string& samples, const std::string& tokenizer);
+
+/// Nothing when the folder has no record yet.
+std::optional<Json> read_record(const std::filesystem::path& run_folder);
+
+/// Throws Fault::input naming every key whose value differs, with both values.
+void require_same_run(const Json& recorded, const Json& wanted, const std::filesystem::path& run_folder);
+
+}  // namespace cloze
