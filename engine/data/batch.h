@@ -1,19 +1,22 @@
 // A micro-batch: whole sequences laid end to end without padding, in buffers of fixed capacity. What the model reads.
-// Unused rows hold ids that are valid and weights that are zero. Tested by tests/engine/batch_test.cpp.
+// Unused rows hold ids that are valid and weights that are zero. Tested by tests/data/batch_test.cpp.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/core/step_state.h"
 
 namespace cloze {
 
+struct Sample;
+
 /// Fixed for a run: the shape of every micro-batch.
 struct BatchCapacity {
-    std::int64_t tokens;
-    std::int64_t sequences;
-    std::int64_t masked;  // masked-LM predictions
+    std::int64_t tokens = 0;
+    std::int64_t sequences = 0;
+    std::int64_t masked = 0;  // masked-LM predictions
 };
 
 /// Host arrays of one micro-batch; T, S, P are the capacities above. Every id, offset and label has been range-checked.
@@ -38,10 +41,27 @@ struct Batch {
 
 /// The micro-batches of one optimizer step, and the sums that normalise its losses.
 struct StepBatches {
-    std::vector<Batch> micro;  // exactly M, in stream order
-    std::int64_t masked = 0;   // over all of the step
+    std::vector<Batch> micro;  // in stream order: exactly M, or this rank's share of them
+    std::int64_t masked = 0;   // sums over `micro`
     std::int64_t sequences = 0;
     std::int64_t tokens = 0;
 };
+
+/// What ids may be, for the range check: ids and labels below vocabulary_size, positions below positions, types
+/// below 2.
+struct BatchLimits {
+    std::int64_t vocabulary_size;
+    std::int64_t positions;
+};
+
+/// An empty micro-batch: all rows unused.
+Batch empty_batch(const BatchCapacity& capacity);
+
+/// Appends one sequence under its stream index. Throws Fault::input naming the sample when an id, label or position is
+/// out of range, Fault::internal when the capacity does not hold it.
+void append_sample(Batch& batch, const Sample& sample, std::uint64_t sample_index, const BatchLimits& limits);
+
+/// Sorts the orders; after the last append_sample(). O(T + vocabulary_size).
+void finish_batch(Batch& batch, const BatchLimits& limits);
 
 }  // namespace cloze
