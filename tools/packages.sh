@@ -25,6 +25,7 @@ libdnnl-dev        | build  | optional | <oneapi/dnnl/dnnl.hpp> | oneDNN: host m
 ccache             | build  | optional | ccache                 | makes building again quick
 perl               | corpus | required | -                      | its documentation is the text, its Pod::Simple the reader
 perl-doc           | corpus | optional | -                      | Perl's manual: most of the English of that text
+git                | checks | required | git                    | lists the sources
 catch2             | tests  | required | <catch2/catch.hpp>     | the test framework, version 2
 python3            | tests  | required | python3                | checks the rooms, counts the results
 perl               | tests  | required | -                      | for the test of the corpus script
