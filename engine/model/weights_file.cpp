@@ -194,4 +194,19 @@ void load_exactly(const SafetensorsReader& file, const ParameterView& view, cons
     }
 }
 
+LoadedModel::LoadedModel(const fs::path& folder, bool next_sentence)
+    : config_(read_config(folder / "config.json")),
+      table_(parameter_table(config_)),
+      values_(static_cast<std::size_t>(table_.elements)) {
+    LoadReport report = load_weights(folder, weights(), {.refuse = false});
+    if (!next_sentence) {
+        std::erase_if(report.missing, [](const std::string& name) {
+            return name.starts_with("bert.pooler.") || name.starts_with("cls.seq_relationship.");
+        });
+    }
+    require_input(
+        report.missing.empty(), folder.string(), ": lacks ", joined(report.missing),
+        ", which this needs; name a checkpoint of BertForPreTraining, or train one with pretrain --init-from");
+}
+
 }  // namespace cloze

@@ -38,4 +38,22 @@ std::vector<TensorToStore> tensors_to_store(const ParameterView& view, const std
 /// Fills an f32 view from tensors named `prefix` + name; all must be there with the exact shape.
 void load_exactly(const SafetensorsReader& file, const ParameterView& view, const std::string& prefix);
 
+/// A checkpoint's configuration and weights in f32, for evaluation.
+class LoadedModel {
+public:
+    /// Reads config.json and the weights of `folder`. Every parameter must be there, but for the pooler and the
+    /// next-sentence head when `next_sentence` is false.
+    LoadedModel(const std::filesystem::path& folder, bool next_sentence);
+    LoadedModel(const LoadedModel&) = delete;
+    LoadedModel& operator=(const LoadedModel&) = delete;
+
+    const BertConfig& config() const { return config_; }
+    ParameterView weights() { return {&table_, Tensor::host(values_.data(), table_.elements)}; }
+
+private:
+    BertConfig config_;
+    ParameterTable table_;
+    std::vector<float> values_;
+};
+
 }  // namespace cloze

@@ -133,9 +133,12 @@ fs::path resolve_checkpoint(const fs::path& folder) {
     return folder;
 }
 
+TrainingState read_training_state(const fs::path& folder) {
+    return state_of(read_manifest(folder, kCheckpointManifest).content, (folder / kCheckpointManifest).string());
+}
+
 TrainingState load_checkpoint(const fs::path& folder, Trainer& trainer) {
-    const Manifest manifest = read_manifest(folder, kCheckpointManifest);
-    const TrainingState state = state_of(manifest.content, (folder / kCheckpointManifest).string());
+    const TrainingState state = read_training_state(folder);
     load_exactly(SafetensorsReader(folder / "model.safetensors"), trainer.weights(), "");
     const SafetensorsReader moments(folder / "optimizer.safetensors");
     load_exactly(moments, trainer.first_moment(), "exp_avg.");

@@ -54,6 +54,9 @@ std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesyst
 /// A checkpoint folder as named by a user: itself, or the newest valid one of a run folder.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder);
 
+/// Of a verified checkpoint.
+TrainingState read_training_state(const std::filesystem::path& folder);
+
 /// Fills the trainer's weights, moments and step. The folder has been verified.
 TrainingState load_checkpoint(const std::filesystem::path& folder, Trainer& trainer);
 

@@ -6,6 +6,7 @@
 
 #include "engine/data/batch_stream.h"
 #include "engine/model/pretraining.h"
+#include "engine/train/run.h"
 
 namespace cloze {
 
@@ -29,6 +30,8 @@ struct HeldOutSums {
     double unigram_loss = 0;           // sum, nats
     std::int64_t unigram_correct = 0;  // of always saying the most frequent token
 };
+
+Evaluation evaluation_of(const HeldOutSums& sums, std::int64_t step, bool next_sentence);
 
 /// Runs `model` without dropout over all batches, in order.
 HeldOutSums evaluate_held_out(PretrainingModel& model, const ParameterView& weights, const HeldOutBatches& batches,

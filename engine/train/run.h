@@ -116,7 +116,7 @@ RunResult pretrain(const RunRecipe& recipe, const RunHandling& handling, const R
 struct EvaluateOptions {
     std::filesystem::path checkpoint;
     std::filesystem::path data;
-    SampleSettings samples;
+    std::optional<SampleSettings> samples;  // absent: those of the checkpoint's run, or the defaults
     std::int64_t micro_batch_tokens = 4096;
     std::int64_t sequences = 0;  // at most; 0: all of the held-out split
     int threads = 0;

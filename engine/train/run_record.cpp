@@ -31,16 +31,29 @@ Json optimizer_record(const OptimizerRecipe& recipe) {
             {"poly_degree", recipe.schedule.degree}};
 }
 
+Json samples_record(const SampleSettings& samples) {
+    return {{"max_seq_length", samples.max_seq_length},
+            {"max_predictions_per_seq", samples.max_predictions()},
+            {"masked_lm_prob", samples.masked_lm_prob},
+            {"short_seq_prob", samples.short_seq_prob},
+            {"mask_share", samples.mask_share},
+            {"random_share", samples.random_share},
+            {"keep_share", samples.keep_share},
+            {"whole_word_mask", samples.whole_word_mask},
+            {"next_sentence", name_of(samples.next_sentence)},
+            {"seed", samples.seed}};
+}
+
 }  // namespace
 
-Json record_of(const RunRecipe& recipe, const std::string& samples, const std::string& tokenizer) {
+Json record_of(const RunRecipe& recipe, const std::string& corpus, const std::string& tokenizer) {
     Json json = Json::object();
     json["format"] = "cloze-run";
     json["version"] = 1;
     json["model"] = Json::parse(config_json(recipe.model, "BertForPreTraining"));
-    json["samples"] = samples;
+    json["corpus"] = corpus;
     json["tokenizer"] = tokenizer;
-    json["seed"] = recipe.samples.seed;
+    json["samples"] = samples_record(recipe.samples);
     json["init_from"] = recipe.init_from.string();
     json["initialization"] = name_of(recipe.initialization);
     json["global_batch_size"] = recipe.global_batch_size;
@@ -48,6 +61,23 @@ Json record_of(const RunRecipe& recipe, const std::string& samples, const std::s
     json["virtual_ranks"] = recipe.virtual_ranks;
     json["optimizer"] = optimizer_record(recipe.optimizer);
     return json;
+}
+
+SampleSettings recorded_samples(const Json& record, const std::string& source) {
+    const JsonObject object = JsonObject(record, source).require_object("samples");
+    SampleSettings samples;
+    samples.max_seq_length = object.require<std::int64_t>("max_seq_length");
+    samples.max_predictions_per_seq = object.require<std::int64_t>("max_predictions_per_seq");
+    samples.masked_lm_prob = object.require<double>("masked_lm_prob");
+    samples.short_seq_prob = object.require<double>("short_seq_prob");
+    samples.mask_share = object.require<double>("mask_share");
+    samples.random_share = object.require<double>("random_share");
+    samples.keep_share = object.require<double>("keep_share");
+    samples.whole_word_mask = object.require<bool>("whole_word_mask");
+    samples.next_sentence = parse_next_sentence(object.require<std::string>("next_sentence"));
+    samples.seed = object.require<std::uint64_t>("seed");
+    require_settings(samples);
+    return samples;
 }
 
 std::optional<Json> read_record(const fs::path& run_folder) {

@@ -13,9 +13,11 @@ namespace cloze {
 
 inline constexpr const char* kRunRecord = "run.json";
 
-/// Everything that decides the numbers of a run, as JSON. `samples` is Sampler::identity(): settings, vocabulary,
-/// corpus.
-Json record_of(const RunRecipe& recipe, const std::string& samples, const std::string& tokenizer);
+/// Everything that decides the numbers of a run, as JSON. `corpus` is TokenStore::identity() of the training split.
+Json record_of(const RunRecipe& recipe, const std::string& corpus, const std::string& tokenizer);
+
+/// The sample settings of a record, or of the recipe in a checkpoint.
+SampleSettings recorded_samples(const Json& record, const std::string& source);
 
 /// Nothing when the folder has no record yet.
 std::optional<Json> read_record(const std::filesystem::path& run_folder);

@@ -1,0 +1,20 @@
+// One process at a time in a folder: a lock that ends with the process, however it ends.
+// Tested by tests/files/folder_lock_test.cpp.
+#pragma once
+
+#include <filesystem>
+
+#include "engine/files/system_calls.h"
+
+namespace cloze {
+
+class FolderLock {
+public:
+    /// Throws Fault::io when another living process holds the folder, saying so.
+    explicit FolderLock(const std::filesystem::path& folder);
+
+private:
+    Descriptor descriptor_;
+};
+
+}  // namespace cloze

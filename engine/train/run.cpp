@@ -1,0 +1,246 @@
+#include "engine/train/run.h"
+
+#include <chrono>
+
+#include "engine/device/gemm.h"
+#include "engine/files/atomic_folder.h"
+#include "engine/files/folder_lock.h"
+#include "engine/model/weights_file.h"
+#include "engine/train/checkpoint.h"
+#include "engine/train/evaluation.h"
+#include "engine/train/metrics.h"
+#include "engine/train/run_plan.h"
+#include "engine/train/run_record.h"
+
+namespace cloze {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What happened since the last line of the log.
+struct Interval {
+    LossSums losses;
+    std::int64_t tokens = 0;
+    double seconds = 0;  // of steps; evaluation and saving not counted
+};
+
+class Run {
+public:
+    Run(const RunRecipe& recipe, const RunHandling& handling, const RunObserver& observer)
+        : handling_(handling), observer_(observer), plan_(plan_run(recipe, handling, observer)) {}
+
+    RunResult execute();
+
+private:
+    void open_output();
+    void start_or_resume();
+    void initialize_weights();
+    void train_step();
+    void log(const StepReport& report);
+    void guard_against_divergence(const StepReport& report);
+    void evaluate();
+    void save();
+    bool stop_requested() const { return observer_.stop_requested && observer_.stop_requested(); }
+    static bool due(std::int64_t step, std::int64_t every) { return every > 0 && step % every == 0; }
+
+    const RunHandling& handling_;
+    const RunObserver& observer_;
+    RunPlan plan_;
+    Json record_;
+    std::optional<FolderLock> lock_;
+    std::unique_ptr<Trainer> trainer_;
+    std::unique_ptr<BatchStream> stream_;
+    std::optional<MetricsLog> metrics_;
+    std::unique_ptr<HeldOutBatches> held_out_;
+    std::unique_ptr<UnigramBaseline> baseline_;
+    Interval interval_;
+    double training_seconds_ = 0;       // of this process, evaluation and saving not counted
+    std::int64_t steps_here_ = 0;       // of this process
+    std::int64_t nonfinite_steps_ = 0;  // in a row
+    std::int64_t saved_step_ = -1;
+    RunResult result_{};
+};
+
+RunResult Run::execute() {
+    record_ = record_of(plan_.recipe, plan_.sampler->store().identity(),
+                        tokenizer_mode_name(plan_.dataset->info().tokenizer.mode));
+    if (!handling_.preflight_only) open_output();
+    start_or_resume();
+    if (observer_.on_preflight) observer_.on_preflight(plan_.preflight);
+    if (handling_.preflight_only) return result_;
+
+    const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
+    while (trainer_->steps_done() < steps && !stop_requested()) {
+        train_step();
+        const std::int64_t done = trainer_->steps_done();
+        if (done < steps && due(done, handling_.evaluate_every)) evaluate();
+        if (due(done, handling_.save_every)) save();
+    }
+    result_.steps_done = trainer_->steps_done();
+    result_.stopped = result_.steps_done < steps;
+    save();
+    if (!result_.stopped) evaluate();
+    metrics_->sync();
+    result_.loss_history = MetricsLog::loss_history(handling_.output);
+    return result_;
+}
+
+void Run::open_output() {
+    make_folders(handling_.output);
+    lock_.emplace(handling_.output);
+    remove_leftovers(handling_.output);
+    const std::optional<Json> recorded = read_record(handling_.output);
+    if (recorded) {
+        require_same_run(*recorded, record_, handling_.output);
+    } else {
+        require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(),
+                      ": holds checkpoints but no ", kRunRecord, "; choose another --output");
+        write_file_atomic(handling_.output / kRunRecord, json_text(record_));
+    }
+}
+
+void Run::start_or_resume() {
+    std::vector<std::string>& notes = plan_.preflight.notes;
+    const std::optional<fs::path> newest = newest_valid_checkpoint(handling_.output, notes);
+    if (handling_.preflight_only) {
+        if (newest) plan_.preflight.resumed_step = read_training_state(*newest).step;
+        return;
+    }
+    trainer_ = std::make_unique<Trainer>(plan_.recipe.model, plan_.trainer);
+    StreamState stream;
+    if (newest) {
+        const TrainingState state = load_checkpoint(*newest, *trainer_);
+        if (state.matrix_library != host_gemm_library()) {
+            notes.push_back(text("the checkpoint was computed with ", state.matrix_library, ", this is ",
+                                 host_gemm_library(), ": the continuation rounds differently"));
+        }
+        stream = state.stream;
+        nonfinite_steps_ = state.nonfinite_steps;
+        saved_step_ = state.step;
+        result_.checkpoint = *newest;
+        plan_.preflight.resumed_step = state.step;
+    } else {
+        initialize_weights();
+    }
+    stream_ = std::make_unique<BatchStream>(plan_.sampler,
+                                            BatchStreamSettings{.capacity = plan_.shape.capacity,
+                                                                .micro_batches = plan_.shape.micro_batches,
+                                                                .prefetch_threads = handling_.prefetch_threads,
+                                                                .plan_threads = plan_.preflight.threads},
+                                            plan_.limits, stream);
+    metrics_.emplace(handling_.output, plan_.preflight.resumed_step);
+}
+
+void Run::initialize_weights() {
+    const RunRecipe& recipe = plan_.recipe;
+    if (recipe.init_from.empty()) {
+        initialize(trainer_->weights(), recipe.model.initializer_range, recipe.samples.seed, recipe.initialization);
+        return;
+    }
+    const fs::path source = resolve_checkpoint(recipe.init_from);
+    if (fs::exists(source / "vocab.txt")) {
+        require_input(Vocabulary::read(source / "vocab.txt").hash() == plan_.dataset->vocabulary().hash(),
+                      source.string(), ": its vocab.txt is not the vocabulary of ", plan_.dataset->folder().string(),
+                      "; prepare the data with --vocab ", (source / "vocab.txt").string());
+    }
+    const LoadReport report = load_weights(source, trainer_->weights(),
+                                           {.refuse = false,
+                                            .initializer_range = recipe.model.initializer_range,
+                                            .seed = recipe.samples.seed,
+                                            .kind = recipe.initialization});
+    std::vector<std::string>& notes = plan_.preflight.notes;
+    notes.insert(notes.end(), report.notes.begin(), report.notes.end());
+    for (const std::string& name : report.missing) notes.push_back("missing there, so initialised: " + name);
+    for (const std::string& name : report.unused) notes.push_back("not used: " + name);
+}
+
+void Run::train_step() {
+    const Clock::time_point start = Clock::now();
+    const StepReport report = trainer_->step(stream_->next());
+    interval_.seconds += seconds_since(start);
+    training_seconds_ += seconds_since(start);
+    ++steps_here_;
+    interval_.losses += report.losses;
+    interval_.tokens += report.tokens;
+    const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
+    if (report.skipped || due(report.step, handling_.log_every) || report.step == steps) log(report);
+    guard_against_divergence(report);
+}
+
+void Run::log(const StepReport& report) {
+    const LossSums& losses = interval_.losses;
+    const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
+    const Progress progress{
+        .step = report.step,
+        .steps = steps,
+        .loss = losses.masked_mean() + losses.next_sentence_mean(),
+        .masked_loss = losses.masked_mean(),
+        .next_sentence_loss = losses.next_sentence_mean(),
+        .masked_accuracy = losses.masked_accuracy(),
+        .next_sentence_accuracy = losses.next_sentence_accuracy(),
+        .learning_rate = report.learning_rate,
+        .gradient_norm = report.gradient_norm,
+        .sequences_per_second = static_cast<double>(losses.sequences) / interval_.seconds,
+        .tokens_per_second = static_cast<double>(interval_.tokens) / interval_.seconds,
+        .seconds_left = training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(steps - report.step),
+        .epoch = stream_->epochs(),
+        .sequences_seen = static_cast<std::int64_t>(stream_->state().sequences),
+        .fill = stream_->fill(),
+        .skipped = report.skipped,
+        .first_nonfinite = report.first_nonfinite};
+    metrics_->append(progress);
+    if (observer_.on_progress) observer_.on_progress(progress);
+    interval_ = {};
+}
+
+void Run::guard_against_divergence(const StepReport& report) {
+    nonfinite_steps_ = report.skipped ? nonfinite_steps_ + 1 : 0;
+    if (nonfinite_steps_ < handling_.stop_after_nonfinite) return;
+    fail(Fault::diverged, "step ", report.step, ": the gradient of ", report.first_nonfinite, " was not finite for ",
+         nonfinite_steps_, " steps in a row; the weights are those of before. Lower --learning-rate or raise ",
+         "--warmup-steps in a new --output",
+         result_.checkpoint.empty() ? std::string() : ", or start from " + result_.checkpoint.string());
+}
+
+void Run::evaluate() {
+    if (!plan_.held_out) return;
+    if (observer_.on_stage) observer_.on_stage("evaluating on the held-out split");
+    if (!held_out_) {
+        held_out_ = std::make_unique<HeldOutBatches>(*plan_.held_out, plan_.shape.capacity, plan_.limits,
+                                                     handling_.evaluation_sequences);
+        baseline_ = std::make_unique<UnigramBaseline>(plan_.sampler->store(), plan_.limits.vocabulary_size);
+    }
+    const HeldOutSums sums = evaluate_held_out(trainer_->model(), trainer_->weights(), *held_out_, *baseline_);
+    const Evaluation evaluation = evaluation_of(sums, trainer_->steps_done(), plan_.trainer.model.next_sentence);
+    metrics_->append(evaluation);
+    result_.evaluation = evaluation;
+    if (observer_.on_evaluation) observer_.on_evaluation(evaluation);
+}
+
+void Run::save() {
+    if (saved_step_ == trainer_->steps_done()) return;
+    metrics_->sync();
+    const CheckpointText text{.vocabulary = plan_.dataset->vocabulary(), .tokenizer = plan_.dataset->info().tokenizer};
+    const TrainingState state{.step = trainer_->steps_done(),
+                              .stream = stream_->state(),
+                              .recipe = record_,
+                              .matrix_library = host_gemm_library(),
+                              .nonfinite_steps = nonfinite_steps_};
+    result_.checkpoint = save_checkpoint(handling_.output, *trainer_, plan_.recipe.model, text, state);
+    saved_step_ = state.step;
+    rotate_checkpoints(handling_.output, handling_.keep_checkpoints, result_.checkpoint);
+    if (observer_.on_checkpoint) observer_.on_checkpoint(result_.checkpoint);
+}
+
+}  // namespace
+
+RunResult pretrain(const RunRecipe& recipe, const RunHandling& handling, const RunObserver& observer) {
+    return Run(recipe, handling, observer).execute();
+}
+
+}  // namespace cloze

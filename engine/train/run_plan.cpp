@@ -1,0 +1,131 @@
+#include "engine/train/run_plan.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "engine/device/gemm.h"
+#include "engine/files/write.h"
+#include "engine/train/checkpoint.h"
+#include "kernels/core/parallel.h"
+
+namespace cloze {
+namespace {
+
+void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
+    const OptimizerRecipe& optimizer = recipe.optimizer;
+    const Schedule& schedule = optimizer.schedule;
+    require(schedule.total_steps >= 1, "--max-steps ", schedule.total_steps, ": at least 1");
+    require(schedule.warmup_steps >= 0 && schedule.warmup_steps <= schedule.total_steps, "--warmup-steps ",
+            schedule.warmup_steps, " is outside [0, --max-steps ", schedule.total_steps, "]");
+    require(schedule.base > 0 && std::isfinite(schedule.base), "--learning-rate ", schedule.base, ": above 0");
+    require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, "--beta1 ", optimizer.beta1, " is outside [0, 1)");
+    require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, "--beta2 ", optimizer.beta2, " is outside [0, 1)");
+    require(optimizer.epsilon > 0, "--epsilon ", optimizer.epsilon, ": above 0");
+    require(optimizer.weight_decay >= 0, "--weight-decay ", optimizer.weight_decay, ": 0 or more");
+    require(optimizer.max_gradient_norm >= 0, "--max-grad-norm ", optimizer.max_gradient_norm, ": 0 or more");
+    require(handling.keep_checkpoints >= 1, "--keep-checkpoints ", handling.keep_checkpoints, ": at least 1");
+    require(handling.log_every >= 1, "--log-every ", handling.log_every, ": at least 1");
+    require(handling.save_every >= 0 && handling.evaluate_every >= 0,
+            "--save-every and --evaluate-every: 0 (only at the end) or more");
+    require(!handling.output.empty(), "--output: name the folder of the run");
+}
+
+std::shared_ptr<const Sampler> sampler_of(const Dataset& dataset, Split split, const SampleSettings& settings) {
+    return std::make_shared<const Sampler>(dataset.tokens(split), settings, token_roles(dataset.vocabulary()));
+}
+
+/// A model's table must hold every token of the data; a larger one (a padded table) is cut to the data's vocabulary.
+void fit_vocabulary(RunPlan& plan) {
+    BertConfig& model = plan.recipe.model;
+    const std::int64_t size = plan.dataset->vocabulary().size();
+    if (model.vocab_size != size) {
+        plan.preflight.notes.push_back(text("vocab_size ", model.vocab_size, " of the model becomes ", size,
+                                            ", the vocabulary of ", plan.dataset->folder().string()));
+        model.vocab_size = size;
+    }
+    const std::int64_t pad = plan.dataset->vocabulary().special().pad;
+    if (model.pad_token_id != pad) model.pad_token_id = pad;
+}
+
+void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan& epoch) {
+    const DatasetInfo& info = plan.dataset->info();
+    const Schedule& schedule = plan.recipe.optimizer.schedule;
+    const StepShape& shape = plan.shape;
+    const ParameterTable table = parameter_table(plan.recipe.model);
+    Preflight& preflight = plan.preflight;
+    preflight.parameters = table.parameter_count();
+    preflight.training_documents = info.split(Split::train).documents;
+    preflight.training_tokens = info.split(Split::train).tokens;
+    preflight.held_out_documents = info.split(Split::held_out).documents;
+    preflight.samples_per_epoch = static_cast<std::int64_t>(epoch.samples());
+    preflight.mean_sequence_tokens = epoch.mean_length();
+    preflight.micro_batches = shape.micro_batches;
+    preflight.capacity = shape.capacity;
+    preflight.sequences_per_step = shape.sequences_per_step;
+    preflight.epochs =
+        shape.sequences_per_step * static_cast<double>(schedule.total_steps) / static_cast<double>(epoch.samples());
+    preflight.warmup_steps = schedule.warmup_steps;
+    preflight.steps = schedule.total_steps;
+    preflight.memory_bytes = Trainer::planned_bytes(plan.recipe.model, plan.trainer);
+    preflight.checkpoint_bytes = checkpoint_bytes(table);
+    preflight.free_bytes = free_space(handling.output);
+    const double tokens = shape.sequences_per_step * epoch.mean_length();
+    preflight.step_flops =
+        step_flops(plan.recipe.model, shape.sequences_per_step, tokens, tokens * plan.recipe.samples.masked_lm_prob);
+    preflight.matrix_library = host_gemm_library();
+    preflight.threads = thread_count();
+}
+
+void stage(const RunObserver& observer, const std::string& what) {
+    if (observer.on_stage) observer.on_stage(what);
+}
+
+}  // namespace
+
+RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const RunObserver& observer) {
+    require_recipe(recipe, handling);
+    set_thread_count(handling.threads);
+    RunPlan plan;
+    plan.recipe = recipe;
+    stage(observer, "verifying the data");
+    plan.dataset = std::make_shared<const Dataset>(Dataset::open(recipe.data));
+    plan.dataset->verify(thread_count());
+    fit_vocabulary(plan);
+    require_config(plan.recipe.model, "model");
+    plan.sampler = sampler_of(*plan.dataset, Split::train, recipe.samples);
+    if (plan.dataset->has(Split::held_out)) {
+        plan.held_out = sampler_of(*plan.dataset, Split::held_out, recipe.samples);
+    } else {
+        plan.preflight.notes.push_back("the data has no held-out split: there will be no evaluation");
+    }
+    stage(observer, "planning the first epoch");
+    const EpochPlan epoch(*plan.sampler, 0, thread_count());
+    plan.shape = derive_step_shape({.global_batch_size = recipe.global_batch_size,
+                                    .micro_batch_tokens = recipe.micro_batch_tokens,
+                                    .virtual_ranks = recipe.virtual_ranks,
+                                    .max_position_embeddings = plan.recipe.model.max_position_embeddings},
+                                   *plan.sampler, epoch);
+    plan.limits = {.vocabulary_size = plan.recipe.model.vocab_size,
+                   .positions = plan.recipe.model.max_position_embeddings};
+    plan.trainer = {
+        .model = {.capacity = plan.shape.capacity, .next_sentence = recipe.samples.next_sentence == NextSentence::nsp},
+        .optimizer = recipe.optimizer,
+        .seed = recipe.samples.seed,
+        .micro_batches = plan.shape.micro_batches,
+        .virtual_ranks = recipe.virtual_ranks};
+    fill_preflight(plan, handling, epoch);
+    return plan;
+}
+
+double step_flops(const BertConfig& config, double sequences, double tokens, double masked) {
+    const double hidden = static_cast<double>(config.hidden_size);
+    const double wide = static_cast<double>(config.intermediate_size);
+    const double layers = static_cast<double>(config.num_hidden_layers);
+    const double vocabulary = static_cast<double>(config.vocab_size);
+    const double mean_length = sequences == 0 ? 0 : tokens / sequences;
+    const double layer = tokens * (8 * hidden * hidden + 4 * hidden * wide) + 4 * tokens * mean_length * hidden;
+    const double heads = 2 * masked * (hidden * hidden + hidden * vocabulary) + 2 * sequences * hidden * hidden;
+    return 3 * (layers * layer + heads);
+}
+
+}  // namespace cloze
