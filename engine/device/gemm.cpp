@@ -97,8 +97,7 @@ void multiply_plain(const Gemm& g, const Tile& tile, const Target<Out>& target, 
     auto b = operand<Storage>(g.b, !g.transpose_b);
     a.data += tile.row * a.row_step;
     b.data += tile.col * b.row_step;
-    const std::int64_t stride = plain_gemm::multiply<Storage>(a, b, tile.rows, tile.cols, tile.k_first, tile.k_last);
-    const T* sum = plain_gemm::thread_panels<T>().sum.data();
+    const auto [sum, stride] = plain_gemm::multiply<Storage>(a, b, tile.rows, tile.cols, tile.k_first, tile.k_last);
     for (std::int64_t r = 0; r < tile.rows; ++r) {
         Out* row = target.data + r * target.stride;
         for (std::int64_t c = 0; c < tile.cols; ++c) {

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
-#include <vector>
 
 #include "kernels/core/dtype.h"
+#include "kernels/core/host_matrix.h"
 
 namespace cloze::plain_gemm {
 
@@ -21,17 +20,11 @@ struct Operand {
 };
 
 inline constexpr std::int64_t kPanelDepth = 256;  // of k: a panel of 64 columns in f64 is 128 KiB, half of an L2 cache
-inline constexpr int kKernelRows = 4;
-inline constexpr int kVectorBytes = 32;
-
-// A vector of 32 bytes that the compiler maps to whatever the machine has. memcpy is an unaligned load or store.
-template <typename T>
-using Vector __attribute__((vector_size(kVectorBytes))) = T;
 
 /// Scratch of one thread: the current panels of a and b and the sums of a tile.
 template <typename T>
 struct Panels {
-    std::vector<T> a, b, sum;
+    host::Buffer<T> a, b, sum;
 };
 
 template <typename T>
@@ -40,57 +33,48 @@ Panels<T>& thread_panels() {
     return panels;
 }
 
-/// sum[r][c] += sum_p a[p][r] b[p][c] for 4 rows and two vectors of columns.
-template <typename T>
-void micro_kernel(T* sum, std::int64_t sum_stride, const T* a, const T* b, std::int64_t b_stride, std::int64_t depth) {
-    constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
-    Vector<T> acc[kKernelRows][2];
-    for (int r = 0; r < kKernelRows; ++r) std::memcpy(acc[r], sum + r * sum_stride, 2 * kVectorBytes);
-    for (std::int64_t p = 0; p < depth; ++p) {
-        Vector<T> low, high;
-        std::memcpy(&low, b + p * b_stride, kVectorBytes);
-        std::memcpy(&high, b + p * b_stride + kLanes, kVectorBytes);
-        for (int r = 0; r < kKernelRows; ++r) {
-            const T scale = a[p * kKernelRows + r];
-            acc[r][0] += scale * low;
-            acc[r][1] += scale * high;
+/// panel[p][c] = x(c, first + p) for p < depth and c < count; columns up to the stride become 0.
+template <typename Storage, typename T = Arithmetic<Storage>>
+void copy_panel(T* panel, std::int64_t stride, const Operand<Storage>& x, std::int64_t count, std::int64_t first,
+                std::int64_t depth) {
+    // In tiles, so that either orientation reads whole cache lines.
+    constexpr std::int64_t kTile = 16;
+    for (std::int64_t p0 = 0; p0 < depth; p0 += kTile) {
+        const std::int64_t p1 = std::min(p0 + kTile, depth);
+        for (std::int64_t c = 0; c < count; ++c) {
+            const Storage* source = x.data + c * x.row_step + first * x.k_step;
+            for (std::int64_t p = p0; p < p1; ++p) panel[p * stride + c] = static_cast<T>(source[p * x.k_step]);
         }
+        for (std::int64_t p = p0; p < p1; ++p) std::fill(panel + p * stride + count, panel + (p + 1) * stride, T(0));
     }
-    for (int r = 0; r < kKernelRows; ++r) std::memcpy(sum + r * sum_stride, acc[r], 2 * kVectorBytes);
 }
 
-/// The product of a's `rows` rows and b's `cols` rows over [k_first, k_last), left in the thread's `sum`,
-/// [rows rounded up][returned stride].
+/// The product of a tile, [rows rounded up][stride].
+template <typename T>
+struct Product {
+    const T* sum;
+    std::int64_t stride;
+};
+
+/// `rows` rows of a times `cols` columns of b over [k_first, k_last), left in the thread's panels.
 template <typename Storage, typename T = Arithmetic<Storage>>
-std::int64_t multiply(const Operand<Storage>& a, const Operand<Storage>& b, std::int64_t rows, std::int64_t cols,
-                      std::int64_t k_first, std::int64_t k_last) {
-    constexpr std::int64_t kKernelCols = 2 * kVectorBytes / static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t row_groups = (rows + kKernelRows - 1) / kKernelRows;
-    const std::int64_t stride = (cols + kKernelCols - 1) / kKernelCols * kKernelCols;
+Product<T> multiply(const Operand<Storage>& a, const Operand<Storage>& b, std::int64_t rows, std::int64_t cols,
+                    std::int64_t k_first, std::int64_t k_last) {
+    const std::int64_t padded_rows = host::round_up(rows, host::kBlockRows);
+    const std::int64_t padded_cols = host::round_up(cols, host::kBlockCols<T>);
     Panels<T>& panels = thread_panels<T>();
-    panels.a.assign(static_cast<std::size_t>(row_groups * kKernelRows * kPanelDepth), T(0));
-    panels.b.assign(static_cast<std::size_t>(stride * kPanelDepth), T(0));
-    panels.sum.assign(static_cast<std::size_t>(row_groups * kKernelRows * stride), T(0));
+    T* a_panel = panels.a.at_least(padded_rows * kPanelDepth);
+    T* b_panel = panels.b.at_least(padded_cols * kPanelDepth);
+    T* sum = panels.sum.at_least(padded_rows * padded_cols);
+    std::fill_n(sum, padded_rows * padded_cols, T(0));
     for (std::int64_t first = k_first; first < k_last; first += kPanelDepth) {
         const std::int64_t depth = std::min(kPanelDepth, k_last - first);
-        for (std::int64_t r = 0; r < rows; ++r) {
-            T* group = panels.a.data() + r / kKernelRows * kKernelRows * kPanelDepth + r % kKernelRows;
-            const Storage* source = a.data + r * a.row_step + first * a.k_step;
-            for (std::int64_t p = 0; p < depth; ++p) group[p * kKernelRows] = static_cast<T>(source[p * a.k_step]);
-        }
-        for (std::int64_t p = 0; p < depth; ++p) {
-            const Storage* source = b.data + (first + p) * b.k_step;
-            for (std::int64_t c = 0; c < cols; ++c)
-                panels.b[static_cast<std::size_t>(p * stride + c)] = static_cast<T>(source[c * b.row_step]);
-        }
-        for (std::int64_t c = 0; c < stride; c += kKernelCols) {
-            for (std::int64_t group = 0; group < row_groups; ++group) {
-                micro_kernel(panels.sum.data() + group * kKernelRows * stride + c, stride,
-                             panels.a.data() + group * kKernelRows * kPanelDepth, panels.b.data() + c, stride, depth);
-            }
-        }
+        copy_panel(a_panel, padded_rows, a, rows, first, depth);
+        copy_panel(b_panel, padded_cols, b, cols, first, depth);
+        host::multiply(sum, padded_cols, host::Left<T>{a_panel, 1, padded_rows}, b_panel, padded_cols, padded_rows,
+                       padded_cols, depth, true);
     }
-    return stride;
+    return {sum, padded_cols};
 }
 
 }  // namespace cloze::plain_gemm
