@@ -24,7 +24,7 @@ ARROWS = {
     "engine/data": ("engine/text", "engine/files", "kernels/core"),
     "engine/device": ("kernels/core", "kernels"),
     "engine/model": ("engine/device", "engine/files", "engine/data/batch.h", "kernels/core", "kernels"),
-    "engine/cluster": ("engine/device", "kernels/core"),
+    "engine/cluster": ("engine/device", "kernels/core", "kernels"),
     "engine/train": ENGINE + ("kernels/core", "kernels"),
     "tools": ENGINE,
     "examples": ENGINE,
