@@ -24,12 +24,15 @@ struct SampleSize {
     std::int64_t masked = 0;  // at most this many predictions
 };
 
+/// Where packing stands: all there is to remember.
+struct PackerState {
+    std::uint64_t next = 0;             // first stream index that has not entered the window
+    std::vector<std::uint64_t> window;  // indices that entered and wait, ascending
+};
+
 class Packer {
 public:
-    struct State {
-        std::uint64_t next = 0;             // first stream index that has not entered the window
-        std::vector<std::uint64_t> window;  // indices that entered and wait, ascending
-    };
+    using State = PackerState;
     using SizeOf = std::function<SampleSize(std::uint64_t index)>;
 
     /// `longest` bounds what size_of returns and must fit the capacity. Samples are [0, end); the default never ends.
