@@ -9,6 +9,7 @@
 #include "kernels/attention.h"
 #include "kernels/core/host_math.h"
 #include "kernels/core/host_matrix.h"
+#include "kernels/core/lanes.h"
 
 namespace cloze::attention {
 
@@ -185,7 +186,7 @@ T softmax_row(T* row, const Range& keys, const Range& visible) {
     std::fill(row + visible.last, row + keys.last, kNothing);
     const T maximum = host::row_maximum(row + keys.first, keys.count(), kNothing);
     for (std::int64_t j = keys.first; j < keys.last; ++j) row[j] = math::exp(row[j] - maximum);
-    const T sum = host::row_sum(row + keys.first, keys.count());
+    const T sum = lane_sum<T>(keys.count(), [&](std::int64_t j) { return row[keys.first + j]; });
     const T inverse = T(1) / sum;
     for (std::int64_t j = keys.first; j < keys.last; ++j) row[j] *= inverse;
     return maximum + std::log(sum);

@@ -1,4 +1,5 @@
-// Cast and fill: copies between working types (round to nearest even) and constants.
+// Cast, fill and add: copies between working types (round to nearest even), constants, sums of two buffers. Any of the
+// tensors may have a row stride. Run at the speed of memory.
 // Tested by tests/kernels/cast_test.cpp.
 #pragma once
 
@@ -10,17 +11,17 @@ namespace cloze {
 
 struct Cast {
     Tensor y;  // [rows, cols]  f64, f32 or bf16   out
-    Tensor x;  // [rows, cols]  f64, f32 or bf16   in
+    Tensor x;  // [rows, cols]  f64, f32 or bf16   in; apart from y
 };
 
 struct Fill {
-    Tensor y;  // [rows, cols]  f64, f32 or bf16   out; may have a row stride
+    Tensor y;  // [rows, cols]  f64, f32 or bf16   out
     double value;
 };
 
 struct Add {
-    Tensor y;  // [rows, cols]  f64, f32 or bf16   in/out: y += x
-    Tensor x;  // [rows, cols]  type of y          in
+    Tensor y;  // [rows, cols]  f64, f32 or bf16   in/out: y += x, in the arithmetic type
+    Tensor x;  // [rows, cols]  type of y          in; apart from y
 };
 
 void cast(const Cast& arguments, Stream stream);

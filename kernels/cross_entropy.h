@@ -7,7 +7,8 @@
 //
 // Rows from *used on have loss 0, correct 0 and gradient 0. Columns between `classes` and the width of `logits` are
 // padding of the vocabulary: they are outside the softmax, and their gradient is 0.
-// Labels are range-checked where a batch is assembled. Tested by tests/kernels/cross_entropy_test.cpp.
+// Labels are range-checked where a batch is assembled. A row that holds NaN has loss NaN. Tested by
+// tests/kernels/cross_entropy_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"

@@ -2,9 +2,11 @@
 //
 //   gradient_norm  = sqrt(sum of squares of gradient[segment])       over all segments
 //   gradient_scale = max_norm > 0 and gradient_norm > max_norm ? max_norm / gradient_norm : 1
-//   skip           = 1 if gradient_norm is not finite, else 0; nonfinite names the first segment that is not finite
+//   skip           = 1 if gradient_norm is not finite, else 0; gradient_scale is 1 then
 //
-// Sums are formed in chunks of fixed size in a fixed order, in f64 over the chunks. Tested by
+// A segment that holds an infinity or NaN has a segment_square that is not finite, so whoever wants to name the first
+// such tensor of a skipped step looks there. Squares are summed in f64 in a fixed order: in chunks whose size depends
+// on the segment's alone, then chunk by chunk, then segment by segment. Runs at the speed of memory. Tested by
 // tests/kernels/norm_test.cpp.
 #pragma once
 
@@ -26,7 +28,7 @@ struct Segment {
 struct GradientNorm {
     StepState* state;         // gradient_norm, gradient_scale, skip: out
     Tensor segment_square;    // [segments]  f64   out: sum of squares of each segment
-    Tensor gradient;          // [elements]        in
+    Tensor gradient;          // [elements]  f64, f32 or bf16   in
     const Segment* segments;  // [segment_count]   in
     std::int64_t segment_count;
     double max_norm;  // 0: no clipping

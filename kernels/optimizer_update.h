@@ -2,17 +2,25 @@
 //
 //   g = gradient * gradient_scale
 //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
-//   u = (m / bias_correction1) / (sqrt(v / bias_correction2) + epsilon) + decay * w    (decay only where the segment
-//   decays) AdamW: w -= learning_rate * u LAMB:  w -= learning_rate * r * u,  r = |w| / |u| of the segment; 1 if either
-//   norm is 0 or the segment does not decay
+//   u = (m / bias_correction1) / (sqrt(v / bias_correction2) + epsilon) + decay * w   (decay only where the segment has
+//   it)
 //
-// With state->skip nothing changes. Norms per segment in a fixed order. Tested by
+//   AdamW:  w -= learning_rate * u
+//   LAMB:   w -= learning_rate * r * u,   r = |w| / |u| of the segment; 1 if either norm is 0 or the segment has no
+//   decay
+//
+// With state->skip nothing changes, and neither do the gaps between segments. LAMB's norms are summed in f64 in chunks
+// of kOptimizerChunk elements, then chunk by chunk. Runs at the speed of memory. Tested by
 // tests/kernels/optimizer_update_test.cpp.
 #pragma once
 
 #include "kernels/norm.h"
 
 namespace cloze {
+
+/// Elements of a segment that are updated, and whose norms are summed, by one thread. A constant: it fixes the order of
+/// sums.
+inline constexpr std::int64_t kOptimizerChunk = 16384;
 
 enum class OptimizerKind : std::uint8_t { adamw, lamb };
 

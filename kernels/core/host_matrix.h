@@ -111,22 +111,4 @@ T row_maximum(const T* x, std::int64_t count, T start) {
     return result;
 }
 
-/// Sum of `count` values, a multiple of kBlockCols, in kBlockCols interleaved sums that meet pairwise.
-template <typename T>
-T row_sum(const T* x, std::int64_t count) {
-    Vector<T> sum[2] = {};
-    for (std::int64_t i = 0; i < count; i += kBlockCols<T>) {
-        for (int half = 0; half < 2; ++half) {
-            Vector<T> value;
-            std::memcpy(&value, x + i + half * kLanes<T>, sizeof value);
-            sum[half] += value;
-        }
-    }
-    sum[0] += sum[1];
-    for (std::int64_t width = kLanes<T> / 2; width > 0; width /= 2) {
-        for (std::int64_t lane = 0; lane < width; ++lane) sum[0][lane] += sum[0][lane + width];
-    }
-    return sum[0][0];
-}
-
 }  // namespace cloze::host
