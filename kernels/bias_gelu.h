@@ -2,11 +2,11 @@
 //
 //   u = x + bias
 //   erf:  y = u * Phi(u) = u / 2 * (1 + erf(u / sqrt 2))                               HuggingFace "gelu"
-//   tanh: y = u / 2 * (1 + tanh(sqrt(2 / pi) * (u + 0.044715 u^3)))                    Google's code, HuggingFace
-//   "gelu_new"
+//   tanh: y = u / 2 * (1 + tanh(sqrt(2 / pi) * (u + 0.044715 u^3)))                    Google; HuggingFace "gelu_new"
 //
 //   dx = dy * y'(u),  dbias = column sum of dx.
 //
+// dbias adds dx before it is rounded to the working type, in chunks of kRowsPerChunk rows, then the chunks in order.
 // Tested by tests/kernels/bias_gelu_test.cpp.
 #pragma once
 

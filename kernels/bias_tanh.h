@@ -2,6 +2,7 @@
 //
 //   y = tanh(x + bias),   dx = dy * (1 - y^2),   dbias = column sum of dx
 //
+// dbias adds dx before it is rounded to the working type, in chunks of kRowsPerChunk rows, then the chunks in order.
 // Tested by tests/kernels/bias_tanh_test.cpp.
 #pragma once
 

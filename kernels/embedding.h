@@ -4,8 +4,12 @@
 //   y[t]   = dropout(gamma * (sum[t] - mean[t]) * rstd[t] + beta)
 //
 // Backward adds, for each row of a table, the gradients of the tokens that used it, in ascending token order. The batch
-// brings for each id column an `order`: the token rows sorted by id, stable; so no sort and no atomics at run time.
-// Ids are range-checked where a batch is assembled, not here. Tested by tests/kernels/embedding_test.cpp.
+// brings for each id column an `order`: the token rows sorted by id, stable, rows of padding last; so no sort and no
+// atomics at run time. To share out the work whatever the ids are (two types; one word a tenth of the text), an order
+// is cut into pieces of kRowsPerChunk entries: each id's tokens are added within a piece, then the pieces in ascending
+// order, then the result to the table.
+// Ids are range-checked where a batch is assembled, not here. Statistics, y and backward start from `sum` as stored.
+// Tested by tests/kernels/embedding_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"
@@ -34,13 +38,13 @@ struct EmbeddingBackward {
     Tensor dposition;                    // [positions, hidden]   statistics  out
     Tensor dtoken_type;                  // [types, hidden]       statistics  out
     Tensor dgamma, dbeta;                // [hidden]              statistics  out
-    Tensor dsum;                         // [tokens, hidden]      scratch: gradient of sum, may be dy
+    Tensor dsum;                         // [tokens, hidden]      out: gradient of sum; may be dy
     Tensor scratch;                      // [1, embedding_backward_scratch()]  statistics
     Tensor dy;                           // [tokens, hidden]      in
     Tensor sum;                          // [tokens, hidden]      in, of forward
     Tensor mean, rstd;                   // [tokens]  statistics  in, of forward
     Tensor gamma;                        // [hidden]              in
-    Tensor token_id, token_order;        // [tokens]  i32  in; order = rows sorted by id, stable
+    Tensor token_id, token_order;        // [tokens]  i32  in; order = rows sorted by id, stable, padding last
     Tensor position_id, position_order;  // [tokens]  i32  in
     Tensor type_id, type_order;          // [tokens]  i32  in
     const BatchCounts* counts;           // rows from counts->tokens on are padding and add nothing

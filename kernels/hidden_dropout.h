@@ -1,7 +1,9 @@
-// Dropout of hidden states, as the row-wise ops take it. The mapping itself is kernels/core/dropout.h.
+// Dropout of hidden states, as the row-wise ops take it. The mapping itself is kernels/core/dropout.h; here are the
+// argument that ops share and the host's way to draw it fast. Tested by tests/kernels/hidden_dropout_test.cpp.
 #pragma once
 
 #include "kernels/core/dropout.h"
+#include "kernels/core/lanes.h"
 #include "kernels/core/step_state.h"
 #include "kernels/core/tensor.h"
 
@@ -19,5 +21,25 @@ struct HiddenDropout {
 
 /// Throws unless `dropout` is off or complete for `rows` rows of `cols` columns. `op` opens the message.
 void require_hidden_dropout(const HiddenDropout& dropout, std::int64_t rows, std::int64_t cols, const char* op);
+
+/// Host side: the masks of one call, drawn where they are needed. Reads the state's key when it is made.
+template <typename A>
+class HiddenMask {
+public:
+    explicit HiddenMask(const HiddenDropout& dropout);
+
+    /// values[c] = dropped ? 0 : values[c] * scale for columns [first, first + count) of `row`. `first` is a multiple
+    /// of 8 and `count` at most kColumnsPerBlock. Does nothing when dropout is off.
+    void apply(A* values, std::int64_t row, std::int64_t first, std::int64_t count) const;
+
+    bool on() const { return threshold_ != 0; }
+
+private:
+    std::int32_t threshold_ = 0;
+    A scale_ = 1;
+    DropoutKey key_{};
+    const std::uint64_t* row_sample_ = nullptr;
+    const std::int32_t* row_position_ = nullptr;
+};
 
 }  // namespace cloze

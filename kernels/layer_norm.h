@@ -7,6 +7,8 @@
 //   dresidual = rstd * (g - average(g) - xhat * average(g * xhat))
 //   dx        = dropout'(dresidual),  dbias = column sum of dx,  dgamma = column sum of dy * xhat,  dbeta = of dy
 //
+// Statistics, y and backward start from `sum` as stored, rounded to the working type: what is kept explains what was
+// computed. Parameter gradients add what is not rounded yet, in chunks of kRowsPerChunk rows, then the chunks in order.
 // Tested by tests/kernels/layer_norm_test.cpp.
 #pragma once
 
