@@ -26,6 +26,8 @@ TokenizerMode parse_tokenizer_mode(std::string_view name);
 std::string to_string(TokenizerMode mode);
 /// With what it is frozen to, for logs and files: "google (Unicode 14.0)".
 std::string tokenizer_mode_name(TokenizerMode mode);
+/// A longer word is [UNK].
+std::int64_t max_word_characters(TokenizerMode mode);
 
 struct TokenizerOptions {
     TokenizerMode mode = TokenizerMode::hf;
@@ -48,7 +50,7 @@ struct Piece {
     bool operator==(const Piece&) const = default;
 };
 
-/// Remembers the ids of short words. Owned by one thread and used with one Tokenizer; about 1 MiB.
+/// Remembers the ids of short words. Owned by one thread and used with one Tokenizer; 256 KiB.
 class WordCache {
 public:
     WordCache();
