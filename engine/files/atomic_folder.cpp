@@ -34,7 +34,7 @@ AtomicFolder::AtomicFolder(const std::filesystem::path& final_folder) : final_(w
     require(is_plain_name(final_.filename().string()), "output folder '", final_folder.string(),
             "' has no name of its own: give the path of a folder to be made");
     consequence_ = "nothing at " + final_.string() + " was changed";
-    make_folders(final_.parent_path());
+    make_folders(final_.parent_path(), consequence_);
     temporary_ = name_beside(final_, kWritingMark);
     if (system_calls().make_folder(temporary_.c_str()) < 0) {
         fail_system("make the folder", temporary_, errno, consequence_);

@@ -3,12 +3,15 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <new>
-#include <vector>
 #include <xxhash.h>
 
 #include "engine/files/system_calls.h"
 
 namespace cloze {
+
+namespace {
+constexpr std::size_t kPieceBytes = 4 << 20;
+}
 
 std::uint64_t xxh3(std::span<const std::byte> bytes) {
     return XXH3_64bits(bytes.data(), bytes.size());
@@ -67,14 +70,14 @@ FileChecksum checksum_of_file(const std::filesystem::path& file) {
     SystemCalls& system = system_calls();
     const Descriptor descriptor(system.open(file.c_str(), O_RDONLY, 0));
     if (!descriptor) fail_system("open", file, errno);
-    std::vector<std::byte> piece(4 << 20);
+    const auto piece = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
     Xxh3 checksum;
     FileChecksum result;
     for (;;) {
-        const std::int64_t bytes = system.read(descriptor.number(), piece.data(), piece.size());
+        const std::int64_t bytes = system.read(descriptor.number(), piece.get(), kPieceBytes);
         if (bytes < 0) fail_system("read", file, errno);
         if (bytes == 0) break;
-        checksum.update(std::span(piece).first(static_cast<std::size_t>(bytes)));
+        checksum.update({piece.get(), static_cast<std::size_t>(bytes)});
         result.bytes += bytes;
     }
     result.xxh3 = checksum.digest();

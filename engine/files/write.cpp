@@ -112,7 +112,7 @@ FileChecksum OutputFile::finish() {
 void write_file_atomic(const std::filesystem::path& file, std::string_view contents) {
     const std::filesystem::path folder = folder_of(file);
     const std::string consequence = file.string() + " is unchanged";
-    make_folders(folder);
+    make_folders(folder, consequence);
     const std::filesystem::path temporary = name_beside(file, kWritingMark);
     OutputFile output(temporary, consequence);
     output.write(contents);
@@ -200,14 +200,16 @@ std::int64_t free_space(const std::filesystem::path& path) {
     }
 }
 
-void make_folders(const std::filesystem::path& folder) {
+void make_folders(const std::filesystem::path& folder, const std::string& consequence) {
     const std::filesystem::path path = without_trailing_slash(folder);
     if (path.empty()) return;
     if (Descriptor(system_calls().open(path.c_str(), O_PATH | O_DIRECTORY, 0))) return;
-    if (errno != ENOENT) fail_system("use as a folder", path, errno);
-    make_folders(path.parent_path());
-    if (system_calls().make_folder(path.c_str()) < 0 && errno != EEXIST) fail_system("make the folder", path, errno);
-    sync_folder(folder_of(path));
+    if (errno != ENOENT) fail_system("use as a folder", path, errno, consequence);
+    make_folders(path.parent_path(), consequence);
+    if (system_calls().make_folder(path.c_str()) < 0 && errno != EEXIST) {
+        fail_system("make the folder", path, errno, consequence);
+    }
+    sync_folder(folder_of(path), consequence);
 }
 
 void remove_tree(const std::filesystem::path& path) {

@@ -75,7 +75,7 @@ std::vector<std::string> read_last_lines(const std::filesystem::path& file, std:
 std::int64_t free_space(const std::filesystem::path& path);
 
 /// Makes the folder and its parents, as far as they are missing, durably.
-void make_folders(const std::filesystem::path& folder);
+void make_folders(const std::filesystem::path& folder, const std::string& consequence = "");
 
 /// Removes a file or folder and everything in it. Links are removed, not followed. Missing is fine.
 void remove_tree(const std::filesystem::path& path);
