@@ -1,0 +1,125 @@
+#include "engine/train/trainer.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "engine/model/initialization.h"
+#include "kernels/core/parallel.h"
+#include "tests/train/tiny_run.h"
+
+using namespace cloze;
+using namespace cloze::test;
+
+namespace {
+
+struct Outcome {
+    std::vector<float> weights;
+    std::vector<float> gradients;
+    std::vector<double> losses;
+};
+
+Outcome train(const TrainerOptions& options, std::int64_t steps, std::uint64_t initial_seed = 1) {
+    Trainer trainer(tiny_config(), options);
+    initialize(trainer.weights(), 0.02, initial_seed, Initialization::truncated_normal);
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(options.micro_batches), kTinyLimits);
+    Outcome outcome;
+    for (std::int64_t i = 0; i < steps; ++i) {
+        const StepReport report = trainer.step(stream.next());
+        outcome.losses.push_back(report.losses.masked_mean() + report.losses.next_sentence_mean());
+    }
+    outcome.weights = values_of(trainer.weights());
+    outcome.gradients = values_of(trainer.gradients());
+    return outcome;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double largest = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(double(a[i]) - double(b[i])));
+    return largest;
+}
+
+}  // namespace
+
+TEST_CASE("training twice with the same seed gives the same bits, at any number of threads") {
+    const Outcome first = train(tiny_options(2, 1), 5);
+    for (const int threads : {1, 2, 3}) {
+        set_thread_count(threads);
+        CHECK(train(tiny_options(2, 1), 5).weights == first.weights);
+    }
+    set_thread_count(0);
+    TrainerOptions other = tiny_options(2, 1);
+    other.seed = 8;  // of dropout
+    CHECK(train(other, 5).weights != first.weights);
+}
+
+TEST_CASE("virtual ranks change the gradient by rounding alone") {
+    const Outcome one = train(tiny_options(4, 1), 1);
+    double scale = 0;
+    for (const float value : one.gradients) scale = std::max(scale, std::abs(double(value)));
+    for (const std::int64_t virtual_ranks : {2, 4}) {
+        const Outcome several = train(tiny_options(4, virtual_ranks), 1);
+        CHECK(several.losses == one.losses);
+        CHECK(largest_difference(several.gradients, one.gradients) < 1e-6 * scale);
+    }
+    CHECK(train(tiny_options(4, 4), 3).weights == train(tiny_options(4, 4), 3).weights);
+}
+
+TEST_CASE("the loss falls on a corpus that can be learned") {
+    const Outcome outcome = train(tiny_options(4, 1), 200);
+    const double start = outcome.losses.front();
+    double end = 0;
+    for (std::size_t i = outcome.losses.size() - 20; i < outcome.losses.size(); ++i) end += outcome.losses[i] / 20;
+    CHECK(start == Approx(std::log(kTinyVocabulary) + std::log(2)).epsilon(0.05));
+    CHECK(end < start - 0.5);
+}
+
+TEST_CASE("LAMB learns too") {
+    TrainerOptions options = tiny_options(4, 1);
+    options.optimizer.kind = OptimizerKind::lamb;
+    options.optimizer.schedule.base = 5e-2;
+    const Outcome outcome = train(options, 200);
+    CHECK(outcome.losses.back() < outcome.losses.front() - 0.5);
+}
+
+TEST_CASE("a step whose gradient is not finite is skipped, changes nothing and names a parameter") {
+    Trainer trainer(tiny_config(), tiny_options(2, 1));
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    const ParameterTable& table = trainer.table();
+    const int broken = table.layers[0].intermediate.weight;
+    trainer.weights()[broken].data<float>()[3] = std::numeric_limits<float>::infinity();
+    const std::vector<float> before = values_of(trainer.weights());
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(2), kTinyLimits);
+    const StepReport report = trainer.step(stream.next());
+    CHECK(report.skipped);
+    CHECK_FALSE(report.first_nonfinite.empty());
+    CHECK(values_of(trainer.weights()) == before);
+    for (const float value : values_of(trainer.first_moment())) REQUIRE(value == 0);
+}
+
+TEST_CASE("without the next-sentence task pooler and next-sentence head rest") {
+    TrainerOptions options = tiny_options(2, 1);
+    options.model.next_sentence = false;
+    Trainer trainer(tiny_config(), options);
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    const int pooler = trainer.table().pooler.weight;
+    const float before = trainer.weights()[pooler].data<float>()[0];
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(2), kTinyLimits);
+    const StepReport report = trainer.step(stream.next());
+    CHECK(report.losses.next_sentence_loss == 0);
+    CHECK(trainer.weights()[pooler].data<float>()[0] == before);
+    CHECK(trainer.weights()[trainer.table().transform.weight].data<float>()[0] != 0);
+}
+
+TEST_CASE("the planned bytes are the allocated bytes") {
+    for (const std::int64_t virtual_ranks : {1, 4}) {
+        const TrainerOptions options = tiny_options(4, virtual_ranks);
+        CHECK(Trainer::planned_bytes(tiny_config(), options) == Trainer(tiny_config(), options).memory_bytes());
+    }
+}
+
+TEST_CASE("a step with another number of micro-batches is refused") {
+    Trainer trainer(tiny_config(), tiny_options(2, 1));
+    CHECK_THROWS_WITH(trainer.step(StepBatches{}), Catch::Contains("0 micro-batches, but the run has 2"));
+    CHECK_THROWS_WITH(Trainer(tiny_config(), tiny_options(3, 2)), Catch::Contains("not a multiple of 2 virtual ranks"));
+}
