@@ -17,14 +17,14 @@ target_include_directories(cloze_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DI
 target_link_libraries(cloze_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 
 find_package(OpenMP COMPONENTS CXX)
-find_package(dnnl CONFIG QUIET)  # libdnnl-dev
-if(NOT dnnl_FOUND)
-    find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
-    find_library(DNNL_LIBRARY dnnl)
-    if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
-        add_library(DNNL::dnnl INTERFACE IMPORTED)
-        target_include_directories(DNNL::dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
-        target_link_libraries(DNNL::dnnl INTERFACE ${DNNL_LIBRARY})
-        set(dnnl_FOUND TRUE)
-    endif()
+
+# oneDNN (libdnnl-dev) is found by its files: its own CMake package asks for OpenCL, which Debian does not bring with it.
+# It is called for one thread at a time through OpenMP; without that it would start threads of its own.
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+find_library(DNNL_LIBRARY dnnl)
+if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY AND OpenMP_CXX_FOUND)
+    add_library(DNNL::dnnl INTERFACE IMPORTED)
+    target_include_directories(DNNL::dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+    target_link_libraries(DNNL::dnnl INTERFACE ${DNNL_LIBRARY})
+    set(dnnl_FOUND TRUE)
 endif()

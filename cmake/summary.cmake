@@ -4,7 +4,7 @@ message(STATUS "Cloze ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, -march=${CLOZE_HO
 if(dnnl_FOUND)
     message(STATUS "  host matrix products: oneDNN")
 else()
-    message(STATUS "  host matrix products: plain loops, about 10x slower (install libdnnl-dev)")
+    message(STATUS "  host matrix products: plain loops, about 10x slower (oneDNN needs libdnnl-dev and OpenMP)")
 endif()
 if(OpenMP_CXX_FOUND)
     message(STATUS "  host threads: OpenMP")
