@@ -2,137 +2,143 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/text/word_piece.h"
 #include "kernels/core/error.h"
 
 namespace cloze {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;
 
-/// Our own key: transformers ignores it.
-constexpr const char* kModeKey = "cloze_mode";
+constexpr const char* kModeKey = "cloze_tokenizer_mode";
 
-OrderedJson strip_accents_json(const TokenizerOptions& options) {
-    return options.strip_accents.has_value() ? OrderedJson(*options.strip_accents) : OrderedJson(nullptr);
+Json strip_accents_json(const TokenizerOptions& options) {
+    return options.strip_accents ? Json(*options.strip_accents) : Json(nullptr);
 }
 
-OrderedJson special_piece(std::string_view token, int type) {
+/// What `tokenizers` calls an added token.
+Json added_token(std::string_view content) {
+    return {{"content", content}, {"single_word", false}, {"lstrip", false},
+            {"rstrip", false},    {"normalized", false},  {"special", true}};
+}
+
+Json template_token(std::string_view token, int type) {
     return {{"SpecialToken", {{"id", token}, {"type_id", type}}}};
 }
 
-OrderedJson sequence_piece(const char* name, int type) {
+Json template_sequence(const char* name, int type) {
     return {{"Sequence", {{"id", name}, {"type_id", type}}}};
 }
 
-/// [CLS] A [SEP], and for pairs B [SEP] of type 1.
-OrderedJson pair_template(const SpecialIds& special) {
-    const auto named = [](std::string_view token, std::int32_t id) {
-        return OrderedJson{{"id", token}, {"ids", OrderedJson::array({id})}, {"tokens", OrderedJson::array({token})}};
+Json post_processor(const SpecialIds& ids) {
+    const auto special = [](std::string_view token, std::int32_t id) {
+        return Json{{"id", token}, {"ids", Json::array({id})}, {"tokens", Json::array({token})}};
     };
-    OrderedJson tokens;
-    tokens[std::string(kClsToken)] = named(kClsToken, special.cls);
-    tokens[std::string(kSepToken)] = named(kSepToken, special.sep);
-    const OrderedJson single =
-        OrderedJson::array({special_piece(kClsToken, 0), sequence_piece("A", 0), special_piece(kSepToken, 0)});
-    OrderedJson pair = single;
-    pair.push_back(sequence_piece("B", 1));
-    pair.push_back(special_piece(kSepToken, 1));
-    return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
+    Json single = Json::array({template_token(kClsToken, 0), template_sequence("A", 0), template_token(kSepToken, 0)});
+    Json pair = single;
+    pair.push_back(template_sequence("B", 1));
+    pair.push_back(template_token(kSepToken, 1));
+    return {{"type", "TemplateProcessing"},
+            {"single", single},
+            {"pair", pair},
+            {"special_tokens",
+             {{std::string(kClsToken), special(kClsToken, ids.cls)},
+              {std::string(kSepToken), special(kSepToken, ids.sep)}}}};
 }
 
-OrderedJson added_tokens(const Vocabulary& vocabulary) {
-    OrderedJson tokens = OrderedJson::array();
-    for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
-        if (!vocabulary.is_special(id)) continue;
-        tokens.push_back({{"id", id},
-                          {"content", vocabulary.token(id)},
-                          {"single_word", false},
-                          {"lstrip", false},
-                          {"rstrip", false},
-                          {"normalized", false},
-                          {"special", true}});
+template <typename Value>
+void read_optional(const Json& config, const char* key, Value& value, const std::string& source) {
+    const auto found = config.find(key);
+    if (found == config.end() || found->is_null()) return;
+    try {
+        value = found->get<Value>();
+    } catch (const Json::exception&) {
+        fail(Fault::input, source, ": ", key, " is ", found->dump(), "; it must be ",
+             std::is_same_v<Value, bool> ? "true or false" : "a string");
     }
-    return tokens;
-}
-
-bool flag(const nlohmann::json& json, const char* key, bool fallback, const std::string& source) {
-    const auto found = json.find(key);
-    if (found == json.end() || found->is_null()) return fallback;
-    require_input(found->is_boolean(), source, ": key \"", key, "\": expected true or false, found ", found->dump());
-    return found->get<bool>();
 }
 
 }  // namespace
 
 std::string tokenizer_json(const Vocabulary& vocabulary, const TokenizerOptions& options) {
-    OrderedJson table = OrderedJson::object();
-    // Appended without looking for the key: the tokens of a vocabulary are distinct.
-    auto& entries = table.get_ref<OrderedJson::object_t&>();
-    entries.reserve(static_cast<std::size_t>(vocabulary.size()));
+    Json added = Json::array();
     for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
-        static_cast<std::vector<std::pair<const std::string, OrderedJson>>&>(entries).emplace_back(vocabulary.token(id),
-                                                                                                   id);
+        if (!vocabulary.is_special(id)) continue;
+        Json token = {{"id", id}};
+        token.update(added_token(vocabulary.token(id)));
+        added.push_back(token);
     }
-    const OrderedJson json = {{"version", "1.0"},
-                              {"truncation", nullptr},
-                              {"padding", nullptr},
-                              {"added_tokens", added_tokens(vocabulary)},
-                              {"normalizer",
-                               {{"type", "BertNormalizer"},
-                                {"clean_text", true},
-                                {"handle_chinese_chars", options.tokenize_chinese_chars},
-                                {"strip_accents", strip_accents_json(options)},
-                                {"lowercase", options.lowercase}}},
-                              {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-                              {"post_processor", pair_template(vocabulary.special())},
-                              {"decoder", {{"type", "WordPiece"}, {"prefix", kContinuationPrefix}, {"cleanup", true}}},
-                              {"model",
-                               {{"type", "WordPiece"},
-                                {"unk_token", kUnknownToken},
-                                {"continuing_subword_prefix", kContinuationPrefix},
-                                {"max_input_chars_per_word", max_word_characters(options.mode)},
-                                {"vocab", table}}}};
-    return json.dump(1) + "\n";
+    Json pieces = Json::object();
+    // A vocabulary has no duplicates, so the look-up by key that ordered_json's [] does for each is not needed.
+    for (std::int32_t id = 0; id < vocabulary.size(); ++id)
+        pieces.get_ref<Json::object_t&>().emplace_back(vocabulary.token(id), id);
+    const Json file = {{"version", "1.0"},
+                       {"truncation", nullptr},
+                       {"padding", nullptr},
+                       {"added_tokens", added},
+                       {"normalizer",
+                        {{"type", "BertNormalizer"},
+                         {"clean_text", true},
+                         {"handle_chinese_chars", options.tokenize_chinese_chars},
+                         {"strip_accents", strip_accents_json(options)},
+                         {"lowercase", options.lowercase}}},
+                       {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                       {"post_processor", post_processor(vocabulary.special())},
+                       {"decoder", {{"type", "WordPiece"}, {"prefix", kContinuationPrefix}, {"cleanup", true}}},
+                       {"model",
+                        {{"type", "WordPiece"},
+                         {"unk_token", kUnknownToken},
+                         {"continuing_subword_prefix", kContinuationPrefix},
+                         {"max_input_chars_per_word", max_word_characters(options.mode)},
+                         {"vocab", std::move(pieces)}}}};
+    return file.dump(2) + "\n";
 }
 
-std::string tokenizer_config_json(const TokenizerOptions& options, std::int64_t model_max_length) {
-    const OrderedJson json = {{"tokenizer_class", "BertTokenizer"},
-                              {"do_lower_case", options.lowercase},
-                              {"strip_accents", strip_accents_json(options)},
-                              {"tokenize_chinese_chars", options.tokenize_chinese_chars},
-                              {"model_max_length", model_max_length},
-                              {"pad_token", kPadToken},
-                              {"unk_token", kUnknownToken},
-                              {"cls_token", kClsToken},
-                              {"sep_token", kSepToken},
-                              {"mask_token", kMaskToken},
-                              {kModeKey, to_string(options.mode)}};
-    return json.dump(2) + "\n";
+std::string tokenizer_config_json(const Vocabulary& vocabulary, const TokenizerOptions& options,
+                                  std::int64_t model_max_length) {
+    Json decoder = Json::object();
+    for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
+        if (vocabulary.is_special(id)) decoder[std::to_string(id)] = added_token(vocabulary.token(id));
+    }
+    const Json file = {{"added_tokens_decoder", decoder},
+                       {"clean_up_tokenization_spaces", true},
+                       {kModeKey, to_string(options.mode)},
+                       {"cls_token", kClsToken},
+                       {"do_lower_case", options.lowercase},
+                       {"mask_token", kMaskToken},
+                       {"model_max_length", model_max_length},
+                       {"pad_token", kPadToken},
+                       {"sep_token", kSepToken},
+                       {"strip_accents", strip_accents_json(options)},
+                       {"tokenize_chinese_chars", options.tokenize_chinese_chars},
+                       {"tokenizer_class", "BertTokenizer"},
+                       {"unk_token", kUnknownToken}};
+    return file.dump(2) + "\n";
 }
 
 std::string special_tokens_map_json() {
-    const OrderedJson json = {{"pad_token", kPadToken},
-                              {"unk_token", kUnknownToken},
-                              {"cls_token", kClsToken},
-                              {"sep_token", kSepToken},
-                              {"mask_token", kMaskToken}};
-    return json.dump(2) + "\n";
+    const Json file = {{"cls_token", kClsToken},
+                       {"mask_token", kMaskToken},
+                       {"pad_token", kPadToken},
+                       {"sep_token", kSepToken},
+                       {"unk_token", kUnknownToken}};
+    return file.dump(2) + "\n";
 }
 
 TokenizerOptions parse_tokenizer_config(std::string_view contents, const std::string& source) {
-    const nlohmann::json json = nlohmann::json::parse(contents, nullptr, false);
-    require_input(json.is_object(), source, ": not a JSON object; repair it or copy it from the checkpoint's origin");
+    const Json config = Json::parse(contents, nullptr, false);
+    require_input(config.is_object(), source, ": is not a JSON object; restore the file from the model's folder");
     TokenizerOptions options;
-    options.lowercase = flag(json, "do_lower_case", true, source);
-    options.tokenize_chinese_chars = flag(json, "tokenize_chinese_chars", true, source);
-    if (json.contains("strip_accents") && !json["strip_accents"].is_null()) {
-        options.strip_accents = flag(json, "strip_accents", true, source);
-    }
-    if (json.contains(kModeKey)) {
-        require_input(json[kModeKey].is_string(), source, ": key \"", kModeKey, "\": expected google or hf");
-        options.mode = parse_tokenizer_mode(json[kModeKey].get<std::string>());
-    }
+    std::string mode = to_string(options.mode);
+    read_optional(config, kModeKey, mode, source);
+    require_input(mode == "google" || mode == "hf", source, ": ", kModeKey, " is '", mode,
+                  "'; it must be google or hf");
+    options.mode = parse_tokenizer_mode(mode);
+    read_optional(config, "do_lower_case", options.lowercase, source);
+    read_optional(config, "tokenize_chinese_chars", options.tokenize_chinese_chars, source);
+    bool strip = false;
+    read_optional(config, "strip_accents", strip, source);
+    const auto found = config.find("strip_accents");
+    if (found != config.end() && !found->is_null()) options.strip_accents = strip;
     return options;
 }
 

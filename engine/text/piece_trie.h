@@ -26,7 +26,8 @@ public:
         std::int32_t bytes;  // its length
     };
 
-    /// The longest piece that `text`, folded byte by byte, begins with. Folding may not yield NUL.
+    /// The longest piece that `text`, folded byte by byte, begins with. Folding never yields NUL; no piece has a space,
+    /// so a fold to space ends the search.
     Match longest(Root root, const char* text, const char* end, const unsigned char* fold) const {
         Match match = {-1, 0};
         std::uint32_t base = nodes_[root].base_and_label >> 8;

@@ -1,10 +1,11 @@
 #include "engine/text/tokenizer.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
 #include "engine/text/byte_scan.h"
-#include "engine/text/piece_trie.h"
+#include "engine/text/word_piece.h"
 #include "engine/text/word_splitter.h"
 #include "kernels/core/error.h"
 
@@ -39,6 +40,42 @@ WordCache::~WordCache() = default;
 WordCache::WordCache(WordCache&&) noexcept = default;
 WordCache& WordCache::operator=(WordCache&&) noexcept = default;
 
+namespace {
+
+/// Appends ids through a pointer: a vector's own push_back is half the time of a cache hit.
+class IdWriter {
+public:
+    IdWriter(std::vector<std::int32_t>& ids, std::size_t expected) : ids_(ids), size_(ids.size()), expected_(expected) {
+        ids_.resize(size_ + expected);
+    }
+    ~IdWriter() { ids_.resize(size_); }
+    IdWriter(const IdWriter&) = delete;
+    IdWriter& operator=(const IdWriter&) = delete;
+
+    /// Where `count` ids may be written; advance() says how many were.
+    std::int32_t* room(std::size_t count) {
+        if (size_ + count > ids_.size()) [[unlikely]] {
+            ids_.resize(ids_.size() + expected_ + count);
+        }
+        return ids_.data() + size_;
+    }
+    void advance(std::size_t count) { size_ += count; }
+    void push(std::int32_t id) {
+        *room(1) = id;
+        advance(1);
+    }
+    std::size_t size() const { return size_; }
+    void shrink(std::size_t size) { size_ = size; }
+    const std::int32_t* at(std::size_t index) const { return ids_.data() + index; }
+
+private:
+    std::vector<std::int32_t>& ids_;
+    std::size_t size_;
+    std::size_t expected_;
+};
+
+}  // namespace
+
 struct Tokenizer::Tables {
     struct Special {
         std::string_view text;
@@ -47,39 +84,28 @@ struct Tokenizer::Tables {
 
     Tables(const Vocabulary& vocabulary, const TokenizerOptions& options);
 
-    std::int64_t encode(std::string_view text, std::vector<std::int32_t>& ids, WordCache::Table* cache) const;
-    std::int64_t encode_run(std::string_view text, const char* first, const char* last, bool plain, Word& word,
-                            std::vector<std::int32_t>& ids, bool& context) const;
-    /// Calls emit(id, first byte, last byte) for the pieces of a word.
-    template <typename Emit>
-    void match_word(const char* first, const char* last, std::int64_t characters, const Emit& emit) const;
-    void append_pieces(const Word& word, std::int32_t index, std::vector<Piece>& pieces) const;
+    template <bool kCached>
+    std::int64_t encode(std::string_view text, std::vector<std::int32_t>& result, WordCache::Table* cache) const;
+    std::int64_t encode_run(std::string_view text, std::size_t first, std::size_t last, Word& word, IdWriter& ids,
+                            bool& context) const;
+    const char* encode_alone(const char* at, const char* end, IdWriter& ids) const;
+    void append_pieces(const Word& word, std::int32_t index, std::vector<Piece>& found) const;
     /// The special token that `text` begins with, or null; never in mode google.
     const Special* special_at(std::string_view text) const;
 
     Vocabulary vocabulary;
     TokenizerOptions options;
     std::uint64_t serial;
-    std::int64_t max_characters;  // of a word; a longer one is [UNK]
     WordSplitter splitter;
-    PieceTrie trie;
-    std::array<unsigned char, 256> fold;     // case of ASCII letters; every other byte is itself
+    WordPiece pieces;
     std::array<std::int32_t, 128> alone_id;  // of ASCII punctuation
     std::vector<Special> specials;           // those matched in the text
 };
 
 Tokenizer::Tables::Tables(const Vocabulary& from, const TokenizerOptions& chosen)
-    : vocabulary(from),
-      options(chosen),
-      max_characters(max_word_characters(chosen.mode)),
-      splitter(chosen),
-      trie(vocabulary) {
+    : vocabulary(from), options(chosen), splitter(chosen), pieces(vocabulary, chosen) {
     static std::atomic<std::uint64_t> last_serial = 0;
     serial = ++last_serial;
-    for (int c = 0; c < 256; ++c) {
-        const bool upper = options.lowercase && c >= 'A' && c <= 'Z';
-        fold[static_cast<std::size_t>(c)] = static_cast<unsigned char>(upper ? c - 'A' + 'a' : c);
-    }
     for (std::size_t c = 0; c < alone_id.size(); ++c) {
         const char text = static_cast<char>(c);
         alone_id[c] = vocabulary.find({&text, 1}).value_or(vocabulary.special().unknown);
@@ -95,84 +121,82 @@ const Tokenizer::Tables::Special* Tokenizer::Tables::special_at(std::string_view
     return nullptr;
 }
 
-template <typename Emit>
-void Tokenizer::Tables::match_word(const char* first, const char* last, std::int64_t characters,
-                                   const Emit& emit) const {
-    const auto whole = static_cast<std::int32_t>(last - first);
-    if (characters > max_characters) return emit(vocabulary.special().unknown, 0, whole, true);
-    PieceTrie::Root root = PieceTrie::begins_word;
-    for (const char* at = first; at != last; root = PieceTrie::continues_word) {
-        const PieceTrie::Match match = trie.longest(root, at, last, fold.data());
-        if (match.id < 0) return emit(vocabulary.special().unknown, 0, whole, true);
-        const auto begin = static_cast<std::int32_t>(at - first);
-        emit(match.id, begin, begin + match.bytes, false);
-        at += match.bytes;
-    }
-}
-
-/// Appends the ids of text[first, last), which no character outside influences unless `context` is set. `plain`: it
-/// holds ASCII letters and digits alone.
-std::int64_t Tokenizer::Tables::encode_run(std::string_view text, const char* first, const char* last, bool plain,
-                                           Word& word, std::vector<std::int32_t>& ids, bool& context) const {
+/// Appends the ids of the run text[first, last); `context` if they depend on what is around it.
+std::int64_t Tokenizer::Tables::encode_run(std::string_view text, std::size_t first, std::size_t last, Word& word,
+                                           IdWriter& ids, bool& context) const {
     std::size_t start = ids.size();
     const auto emit = [&](std::int32_t id, std::int32_t, std::int32_t, bool replaces_word) {
-        if (replaces_word) ids.resize(start);
-        ids.push_back(id);
+        if (replaces_word) ids.shrink(start);
+        ids.push(id);
     };
-    if (plain) {
-        match_word(first, last, last - first, emit);
+    const auto is_letter = [](char c) { return byte_class(c) == ByteClass::letter; };
+    const std::string_view run = text.substr(first, last - first);
+    if (std::all_of(run.begin(), run.end(), is_letter)) {
+        pieces.match(run.data(), run.data() + run.size(), static_cast<std::int64_t>(run.size()), emit);
         return 0;
     }
-    const auto counts = splitter.split(text, static_cast<std::size_t>(first - text.data()),
-                                       static_cast<std::size_t>(last - text.data()), 0, word, [&](const Word& found) {
-                                           start = ids.size();
-                                           const char* bytes = found.text().data();
-                                           match_word(bytes, bytes + found.text().size(), found.characters(), emit);
-                                       });
+    const auto counts = splitter.split(text, first, last, 0, word, [&](const Word& found) {
+        start = ids.size();
+        const char* bytes = found.text().data();
+        pieces.match(bytes, bytes + found.text().size(), found.characters(), emit);
+    });
     context = counts.context;
     return counts.invalid;
 }
 
-std::int64_t Tokenizer::Tables::encode(std::string_view text, std::vector<std::int32_t>& ids,
+/// Appends the id of the special token or punctuation at `at`. Returns what follows it.
+const char* Tokenizer::Tables::encode_alone(const char* at, const char* end, IdWriter& ids) const {
+    const Special* special = *at == '[' ? special_at({at, static_cast<std::size_t>(end - at)}) : nullptr;
+    ids.push(special != nullptr ? special->id : alone_id[static_cast<std::size_t>(*at)]);
+    return at + (special != nullptr ? special->text.size() : 1);
+}
+
+template <bool kCached>
+std::int64_t Tokenizer::Tables::encode(std::string_view text, std::vector<std::int32_t>& result,
                                        WordCache::Table* cache) const {
+    IdWriter ids(result, text.size() / 4 + 8);
     Word word;
     std::int64_t invalid = 0;
     const char* const end = text.data() + text.size();
     for (const char* at = text.data(); at != end;) {
-        const ByteClass kind = byte_class(*at);
-        if (kind == ByteClass::space) {
+        if (byte_class(*at) == ByteClass::space) {
             ++at;
             continue;
         }
-        if (kind == ByteClass::punctuation) {
-            const Special* special = *at == '[' ? special_at({at, static_cast<std::size_t>(end - at)}) : nullptr;
-            ids.push_back(special != nullptr ? special->id : alone_id[static_cast<std::size_t>(*at)]);
-            at += special != nullptr ? special->text.size() : 1;
+        if (byte_class(*at) == ByteClass::punctuation) {
+            at = encode_alone(at, end, ids);
             continue;
         }
         WordCache::Table::Entry* entry = nullptr;
         ShortRun run{};
-        if (cache != nullptr && end - at >= kShortRun) {
+        if (kCached && end - at >= kShortRun) {
             run = short_run(at);
-            if (run.bytes < kShortRun) {
-                entry = &cache->entry(run);
-                if (entry->low == run.low && entry->high == run.high) {
-                    ids.insert(ids.end(), entry->ids.data(), entry->ids.data() + entry->count);
-                    at += run.bytes;
-                    continue;
-                }
+            entry = &cache->entry(run);
+            if (entry->low == run.low && entry->high == run.high) {
+                // All are written, the true number counts: no branch on it.
+                std::copy_n(entry->ids.begin(), WordCache::Table::kIds, ids.room(WordCache::Table::kIds));
+                ids.advance(static_cast<std::size_t>(entry->count));
+                at += run.bytes;
+                continue;
             }
         }
-        const char* stop = at;
-        bool plain = true;
-        for (; stop != end && !ends_run(*stop); ++stop) plain &= byte_class(*stop) == ByteClass::letter;
         const std::size_t before = ids.size();
+        const char* stop = at;
         bool context = false;
-        const std::int64_t replaced = encode_run(text, at, stop, plain, word, ids, context);
+        std::int64_t replaced = 0;
+        const PieceTrie::Match whole = pieces.whole_word(at, end);
+        if (whole.id >= 0) {
+            ids.push(whole.id);
+            stop = at + whole.bytes;
+        } else {
+            stop = end_of_run(at, end);
+            replaced = encode_run(text, static_cast<std::size_t>(at - text.data()),
+                                  static_cast<std::size_t>(stop - text.data()), word, ids, context);
+        }
         const std::size_t added = ids.size() - before;
-        if (entry != nullptr && added <= WordCache::Table::kIds && !context && replaced == 0) {
+        if (entry != nullptr && run.bytes < kShortRun && added <= WordCache::Table::kIds && !context && replaced == 0) {
             *entry = {.low = run.low, .high = run.high, .ids = {}, .count = static_cast<std::int32_t>(added)};
-            std::copy(ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end(), entry->ids.begin());
+            std::copy_n(ids.at(before), added, entry->ids.begin());
         }
         invalid += replaced;
         at = stop;
@@ -180,20 +204,20 @@ std::int64_t Tokenizer::Tables::encode(std::string_view text, std::vector<std::i
     return invalid;
 }
 
-void Tokenizer::Tables::append_pieces(const Word& word, std::int32_t index, std::vector<Piece>& pieces) const {
-    const std::size_t start = pieces.size();
+void Tokenizer::Tables::append_pieces(const Word& word, std::int32_t index, std::vector<Piece>& found) const {
+    const std::size_t start = found.size();
     const char* bytes = word.text().data();
     std::size_t character = 0;
     const auto emit = [&](std::int32_t id, std::int32_t first, std::int32_t last, bool replaces_word) {
         if (replaces_word) {
-            pieces.resize(start);
+            found.resize(start);
             character = 0;
         }
         const std::size_t begin = character;
         for (std::int32_t i = first; i < last; ++i) character += (bytes[i] & 0xC0) == 0x80 ? 0 : 1;
-        pieces.push_back({id, index, word.sources()[begin].begin, word.sources()[character - 1].end});
+        found.push_back({id, index, word.sources()[begin].begin, word.sources()[character - 1].end});
     };
-    match_word(bytes, bytes + word.text().size(), word.characters(), emit);
+    pieces.match(bytes, bytes + word.text().size(), word.characters(), emit);
 }
 
 Tokenizer::Tokenizer(const Vocabulary& vocabulary, const TokenizerOptions& options)
@@ -203,7 +227,7 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>& ids) const {
-    return tables_->encode(utf8, ids, nullptr);
+    return tables_->encode<false>(utf8, ids, nullptr);
 }
 
 std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>& ids, WordCache& cache) const {
@@ -211,7 +235,7 @@ std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>&
         *cache.table_ = {};
         cache.table_->tokenizer = tables_->serial;
     }
-    return tables_->encode(utf8, ids, cache.table_.get());
+    return tables_->encode<true>(utf8, ids, cache.table_.get());
 }
 
 std::int64_t Tokenizer::encode_with_offsets(std::string_view utf8, std::vector<Piece>& pieces) const {

@@ -3,7 +3,8 @@
 
     tests/differential/tokenizer.py --encode-lines build/bin/encode_lines --data "$CLOZE_TEST_DATA" [--strings 100000]
 
-Mode hf against PyPI `tokenizers` (ids and character offsets); mode google against an independent writing of Google's
+Mode hf against PyPI `tokenizers` (ids and character offsets, the latter but where canonical ordering moves a mark:
+HuggingFace then gives it the place it moved to even past marks that are gone afterwards); mode google against an independent writing of Google's
 BasicTokenizer and WordpieceTokenizer on Python's unicodedata (ids). Text: everything under --data that is text, and
 random strings of awkward characters. Needs the versions tools/unicode/make_tables.py was run with. Exit status 1 on any
 difference.
@@ -44,6 +45,12 @@ class HuggingFace:
             clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase)
         self.tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         self.tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
+
+    @staticmethod
+    def moves_marks(text):
+        decompose = normalizers.NFD().normalize_str
+        text = normalizers.BertNormalizer(strip_accents=False, lowercase=False).normalize_str(text)
+        return decompose(text) != "".join(map(decompose, text))
 
     def encode(self, lines):
         texts = [line.decode("utf-8", "replace") for line in lines]
@@ -194,6 +201,9 @@ def compare(encode_lines, vocabulary_file, mode, lowercase, reference, lines):
         ids, invalid = answer.split("|")
         got = [int(i) for i in ids.split()]
         replaced = line.decode("utf-8", "replace").count("\ufffd") - line.count("\ufffd".encode())
+        if got != expected and mode == "hf" and got[::3] == expected[::3] and HuggingFace.moves_marks(
+                line.decode("utf-8", "replace")):
+            continue
         if got != expected or int(invalid) != replaced:
             differences += 1
             if differences <= 5:

@@ -1,0 +1,62 @@
+// The greedy longest match of a word's pieces: the same for the tokenizer and for the statistics of a new vocabulary.
+// Tested by tests/text/piece_trie_test.cpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "engine/text/byte_scan.h"
+#include "engine/text/piece_trie.h"
+#include "engine/text/tokenizer.h"
+
+namespace cloze {
+
+class WordPiece {
+public:
+    WordPiece(const Vocabulary& vocabulary, const TokenizerOptions& options)
+        : trie_(vocabulary),
+          unknown_(vocabulary.special().unknown),
+          max_characters_(max_word_characters(options.mode)) {
+        for (int c = 0; c < 256; ++c) {
+            const bool upper = options.lowercase && c >= 'A' && c <= 'Z';
+            const auto folded = static_cast<unsigned char>(upper ? c - 'A' + 'a' : c);
+            fold_[static_cast<std::size_t>(c)] = folded;
+            letter_fold_[static_cast<std::size_t>(c)] =
+                kByteClass[static_cast<std::size_t>(c)] == ByteClass::letter ? folded : ' ';
+        }
+    }
+
+    /// Calls emit(id, first byte, end byte, replaces_word) for the pieces of a word. With `replaces_word` the whole
+    /// word is [UNK], and pieces that were emitted before are void. Case of ASCII letters need not have been folded.
+    template <typename Emit>
+    void match(const char* first, const char* end, std::int64_t characters, const Emit& emit) const {
+        const auto whole = static_cast<std::int32_t>(end - first);
+        if (characters > max_characters_) return emit(unknown_, 0, whole, true);
+        PieceTrie::Root root = PieceTrie::begins_word;
+        for (const char* at = first; at != end; root = PieceTrie::continues_word) {
+            const PieceTrie::Match match = trie_.longest(root, at, end, fold_.data());
+            if (match.id < 0) return emit(unknown_, 0, whole, true);
+            const auto begin = static_cast<std::int32_t>(at - first);
+            emit(match.id, begin, begin + match.bytes, false);
+            at += match.bytes;
+        }
+    }
+
+    /// The piece that is the whole run of ASCII letters and digits at `text`, or none (id -1): nine words in ten of
+    /// English. Saves looking for the end of the word first.
+    PieceTrie::Match whole_word(const char* text, const char* end) const {
+        const PieceTrie::Match match = trie_.longest(PieceTrie::begins_word, text, end, letter_fold_.data());
+        const char* stop = text + match.bytes;
+        const bool whole = match.bytes > 0 && match.bytes <= max_characters_ && (stop == end || ends_run(*stop));
+        return whole ? match : PieceTrie::Match{-1, 0};
+    }
+
+private:
+    PieceTrie trie_;
+    std::int32_t unknown_;
+    std::int64_t max_characters_;                   // of a word; a longer one is [UNK]
+    std::array<unsigned char, 256> fold_{};         // every byte but an ASCII capital is itself
+    std::array<unsigned char, 256> letter_fold_{};  // the same, and space for what is no ASCII letter or digit
+};
+
+}  // namespace cloze
