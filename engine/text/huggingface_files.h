@@ -15,7 +15,8 @@ namespace cloze {
 std::string tokenizer_json(const Vocabulary& vocabulary, const TokenizerOptions& options);
 
 /// tokenizer_config.json. `model_max_length` is the model's position table.
-std::string tokenizer_config_json(const TokenizerOptions& options, std::int64_t model_max_length);
+std::string tokenizer_config_json(const Vocabulary& vocabulary, const TokenizerOptions& options,
+                                  std::int64_t model_max_length);
 
 /// special_tokens_map.json.
 std::string special_tokens_map_json();

@@ -74,7 +74,8 @@ fs::path save_checkpoint(const fs::path& run_folder, const Trainer& trainer, con
     folder.add("config.json", config_json(config, "BertForPreTraining"));
     folder.add("vocab.txt", text.vocabulary.contents());
     folder.add("tokenizer.json", tokenizer_json(text.vocabulary, text.tokenizer));
-    folder.add("tokenizer_config.json", tokenizer_config_json(text.tokenizer, config.max_position_embeddings));
+    folder.add("tokenizer_config.json",
+               tokenizer_config_json(text.vocabulary, text.tokenizer, config.max_position_embeddings));
     folder.add("special_tokens_map.json", special_tokens_map_json());
     store_tensors(folder, "model.safetensors", tensors_to_store(trainer.weights()));
     std::vector<TensorToStore> moments = tensors_to_store(trainer.first_moment(), "exp_avg.");
