@@ -1,0 +1,89 @@
+#include <catch2/catch.hpp>
+
+#include "engine/files/json.h"
+#include "tests/tools/workshop.h"
+
+namespace cloze::test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Json printed_config(std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"pretrain", "--data", "d",           "--model", "tiny",
+                                          "--output", "o",      "--max-steps", "1000",    "--print-config"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended ended = cloze(arguments);
+    require_success(ended);
+    return Json::parse(ended.out);
+}
+
+}  // namespace
+
+TEST_CASE("--print-config resolves every value and touches nothing") {
+    const Json config = printed_config({"--learning_rate", "2e-3", "--warmup-steps=40", "--hidden-act", "gelu_new",
+                                        "--hidden-dropout-prob", "0", "--attention-dropout-prob", "0.05",
+                                        "--no-bias-correction", "--optimizer", "lamb", "--schedule", "google-linear"});
+    CHECK(config["optimizer"]["learning_rate"] == 2e-3);
+    CHECK(config["optimizer"]["warmup_steps"] == 40);
+    CHECK(config["optimizer"]["bias_correction"] == false);
+    CHECK(config["optimizer"]["optimizer"] == "lamb");
+    CHECK(config["optimizer"]["schedule"] == "google-linear");
+    CHECK(config["model"]["hidden_act"] == "gelu_new");
+    CHECK(config["model"]["hidden_dropout_prob"] == 0.0);
+    CHECK(config["model"]["attention_probs_dropout_prob"] == 0.05);
+    CHECK(config["model"]["hidden_size"] == 128);
+    CHECK(config["samples"]["max_seq_length"] == 128);
+    const Json& defaults = config["defaults"];
+    CHECK(std::find(defaults.begin(), defaults.end(), "seed") != defaults.end());
+    CHECK(std::find(defaults.begin(), defaults.end(), "learning-rate") == defaults.end());
+    CHECK(!fs::exists("o"));
+}
+
+TEST_CASE("warm-up is a tenth of the steps unless said otherwise") {
+    CHECK(printed_config({})["optimizer"]["warmup_steps"] == 100);
+    CHECK(printed_config({"--warmup-proportion", "0.25"})["optimizer"]["warmup_steps"] == 250);
+    CHECK(printed_config({"--warmup-steps", "0"})["optimizer"]["warmup_steps"] == 0);
+    require_complaint(cloze({"pretrain", "--data", "d", "--model", "tiny", "--output", "o", "--max-steps", "10",
+                             "--warmup-steps", "1", "--warmup-proportion", "0.5"}),
+                      2, {"--warmup-proportion", "--warmup-steps"});
+}
+
+TEST_CASE("hyphens and underscores mean the same") {
+    CHECK(printed_config({"--max-seq-length", "64", "--micro-batch-tokens", "512"}) ==
+          printed_config({"--max_seq_length", "64", "--micro_batch_tokens", "512"}));
+}
+
+TEST_CASE("--dry-run shows the preflight and writes nothing") {
+    Workshop shop;
+    shop.with_dataset();
+    const Ended ended = cloze(shop.pretrain("run", 100, {"--dry-run"}));
+    require_success(ended);
+    INFO(ended.out);
+    for (const std::string part : {"data", "epochs", "warm-up 10 steps", "memory", "checkpoints", "free", "FLOP"}) {
+        INFO(part);
+        CHECK(ended.out.find(part) != std::string::npos);
+    }
+    CHECK(!fs::exists(shop.path("run")));
+}
+
+TEST_CASE("a device that is not there is exit code 6, automatic choice takes the processor") {
+    Workshop shop;
+    shop.with_dataset();
+    require_complaint(cloze(shop.pretrain("run", 5, {"--device", "cuda"})), 6, {"no CUDA backend", "--device cpu"});
+    require_complaint(cloze(shop.pretrain("run", 5, {"--device", "tpu"})), 2, {"'tpu'", "auto, cpu or cuda"});
+    CHECK(!fs::exists(shop.path("run")));
+    require_success(cloze(shop.pretrain("run", 2, {"--device", "auto"})));
+}
+
+TEST_CASE("quiet leaves the metrics and prints nothing") {
+    Workshop shop;
+    shop.with_dataset();
+    const Ended ended = cloze(shop.pretrain("run", 4, {"--quiet", "--log-every", "2"}));
+    require_success(ended);
+    CHECK(ended.out.empty());
+    CHECK(ended.err.empty());
+    CHECK(read_file(shop.path("run/metrics.jsonl")).find("\"step\"") != std::string::npos);
+}
+
+}  // namespace cloze::test
