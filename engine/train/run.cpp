@@ -100,6 +100,10 @@ void Run::open_output() {
     } else {
         require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(),
                       ": holds checkpoints but no ", kRunRecord, "; choose another --output");
+        for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json"}) {
+            require_input(!fs::exists(handling_.output / foreign), handling_.output.string(), ": holds ", foreign,
+                          ", so it is not the folder of a run; choose another --output");
+        }
         write_file_atomic(handling_.output / kRunRecord, json_text(record_));
     }
 }
