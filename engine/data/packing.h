@@ -4,8 +4,12 @@
 // The oldest samples go in first, until what is left is about eight longest samples; an exact subset sum over the 64
 // samples of the window (bit sets) fills the rest as full as it can be, always taking the oldest sample. Among equally
 // full choices older samples are preferred. So no sample waits longer than a window of micro-batches, and the state is
-// the next stream index and the indices that wait. Fill is 99 % and more as soon as a micro-batch holds a few samples.
-// Tested by tests/data/packing_test.cpp.
+// the next stream index and the indices that wait.
+//
+// Fill is above 99 % from about 16 longest samples a micro-batch on, given that a tenth of the samples is shorter than
+// the longest, as in BERT's data; 98 % at 8. Below that it depends on how the capacity divides by the longest length
+// (two of three samples of 128 fit 300 tokens): then no packing helps, and derive_step_shape tells the fill it
+// measured. Tested by tests/data/packing_test.cpp.
 #pragma once
 
 #include <cstdint>
