@@ -232,12 +232,12 @@ void require_common(const char* op, const Tensor& y, const Tensor& log_sum_exp, 
 }  // namespace
 
 void attention_forward(const AttentionForward& a, Stream) {
-    constexpr const char* kOp = "attention_forward";
-    require_common(kOp, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
-    require_apart(kOp, {"y", a.y}, {{"qkv", a.qkv}, {"log_sum_exp", a.log_sum_exp}});
-    if (common_place(kOp, {{"y", a.y}, {"log_sum_exp", a.log_sum_exp}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
+    constexpr const char* op = "attention_forward";
+    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
+    require_apart(op, {"y", a.y}, {{"qkv", a.qkv}, {"log_sum_exp", a.log_sum_exp}});
+    if (common_place(op, {{"y", a.y}, {"log_sum_exp", a.log_sum_exp}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
         Place::host) {
-        fail_without_device(kOp);
+        fail_without_device(op);
     }
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
@@ -257,16 +257,16 @@ void attention_forward(const AttentionForward& a, Stream) {
 }
 
 void attention_backward(const AttentionBackward& a, Stream) {
-    constexpr const char* kOp = "attention_backward";
-    require_common(kOp, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
-    require_tensor({kOp, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
-    require_tensor({kOp, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
+    constexpr const char* op = "attention_backward";
+    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
+    require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
+    require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
     require_tensor(
-        {kOp, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
-    require_apart(kOp, {"dqkv", a.dqkv}, {{"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"scratch", a.scratch}});
-    if (common_place(kOp, {{"dqkv", a.dqkv}, {"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
+        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
+    require_apart(op, {"dqkv", a.dqkv}, {{"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"scratch", a.scratch}});
+    if (common_place(op, {{"dqkv", a.dqkv}, {"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
         Place::host) {
-        fail_without_device(kOp);
+        fail_without_device(op);
     }
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;

@@ -177,14 +177,14 @@ T score_scale(const Item& item) {
 /// Softmax of one row of scores over `keys`, of which the query sees `visible`. Returns log sum exp.
 template <typename T>
 T softmax_row(T* row, const Range& keys, const Range& visible) {
-    constexpr T kNothing = -std::numeric_limits<T>::infinity();
+    constexpr T nothing = -std::numeric_limits<T>::infinity();
     if (visible.count() <= 0) {
         std::fill(row + keys.first, row + keys.last, T(0));
-        return kNothing;
+        return nothing;
     }
-    std::fill(row + keys.first, row + visible.first, kNothing);
-    std::fill(row + visible.last, row + keys.last, kNothing);
-    const T maximum = host::row_maximum(row + keys.first, keys.count(), kNothing);
+    std::fill(row + keys.first, row + visible.first, nothing);
+    std::fill(row + visible.last, row + keys.last, nothing);
+    const T maximum = host::row_maximum(row + keys.first, keys.count(), nothing);
     for (std::int64_t j = keys.first; j < keys.last; ++j) row[j] = math::exp(row[j] - maximum);
     const T sum = lane_sum<T>(keys.count(), [&](std::int64_t j) { return row[keys.first + j]; });
     const T inverse = T(1) / sum;

@@ -42,13 +42,13 @@ std::string described(const Tensor& shape) {
 }  // namespace
 
 std::string describe_bytes(std::int64_t bytes) {
-    static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    static constexpr const char* units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     if (bytes < 1024) return text(bytes, " bytes");
     double value = static_cast<double>(bytes) / 1024;
     std::size_t unit = 0;
-    for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+    for (; value >= 1024 && unit + 1 < std::size(units); ++unit) value /= 1024;
     std::ostringstream out;
-    out << std::fixed << std::setprecision(value < 10 ? 2 : 1) << value << ' ' << kUnits[unit];
+    out << std::fixed << std::setprecision(value < 10 ? 2 : 1) << value << ' ' << units[unit];
     return out.str();
 }
 

@@ -6,8 +6,9 @@
 //   d = op(a) op(b)  (+ bias in every row)  (+ d)
 //
 // f64 is summed in f64, f32 and bf16 in f32, rounded once when stored. Empty m or n: nothing happens; k = 0: the
-// product is zero. d overlaps neither a nor b. The host path keeps up to half a MiB of scratch per calling thread for
-// slices. Cost: about 95 % of the library called with all of d at once. Tested by tests/device/gemm_test.cpp.
+// product is zero. d overlaps neither a nor b. The host path keeps at most two MiB of scratch per thread. Cost: about
+// 95 % of the library called with all of d at once, more where rows lie 4 KiB apart. Tested by
+// tests/device/gemm_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"

@@ -38,9 +38,9 @@ template <typename Storage, typename T = Arithmetic<Storage>>
 void copy_panel(T* panel, std::int64_t stride, const Operand<Storage>& x, std::int64_t count, std::int64_t first,
                 std::int64_t depth) {
     // In tiles, so that either orientation reads whole cache lines.
-    constexpr std::int64_t kTile = 16;
-    for (std::int64_t p0 = 0; p0 < depth; p0 += kTile) {
-        const std::int64_t p1 = std::min(p0 + kTile, depth);
+    constexpr std::int64_t edge = 16;
+    for (std::int64_t p0 = 0; p0 < depth; p0 += edge) {
+        const std::int64_t p1 = std::min(p0 + edge, depth);
         for (std::int64_t c = 0; c < count; ++c) {
             const Storage* source = x.data + c * x.row_step + first * x.k_step;
             for (std::int64_t p = p0; p < p1; ++p) panel[p * stride + c] = static_cast<T>(source[p * x.k_step]);
