@@ -88,7 +88,7 @@ void forward(const BiasGeluForward& a) {
             T* y = a.y.data<T>() + row * cols;
 #pragma omp simd
             for (std::int64_t c = 0; c < cols; ++c) {
-                y[c] = static_cast<T>(Form::value(static_cast<A>(x[c]) + static_cast<A>(bias[c])));
+                store(y[c], Form::value(static_cast<A>(x[c]) + static_cast<A>(bias[c])));
             }
         }
     });
@@ -107,7 +107,7 @@ void backward(const BiasGeluBackward& a) {
                     const std::int64_t i = row * cols + c;
                     const A u = static_cast<A>(x[i]) + static_cast<A>(bias[c]);
                     const A gradient = static_cast<A>(dy[i]) * Form::slope(u);
-                    dx[i] = static_cast<T>(gradient);
+                    store(dx[i], gradient);
                     return gradient;
                 });
 }

@@ -50,7 +50,7 @@ void forward(const BiasTanhForward& a) {
             T* y = a.y.data<T>() + row * cols;
 #pragma omp simd
             for (std::int64_t c = 0; c < cols; ++c) {
-                y[c] = static_cast<T>(math::tanh(static_cast<A>(x[c]) + static_cast<A>(bias[c])));
+                store(y[c], math::tanh(static_cast<A>(x[c]) + static_cast<A>(bias[c])));
             }
         }
     });
@@ -68,7 +68,7 @@ void backward(const BiasTanhBackward& a) {
                     const std::int64_t i = row * cols + c;
                     const A value = static_cast<A>(y[i]);
                     const A gradient = static_cast<A>(dy[i]) * (1 - value * value);
-                    dx[i] = static_cast<T>(gradient);
+                    store(dx[i], gradient);
                     return gradient;
                 });
 }

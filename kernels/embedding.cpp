@@ -135,20 +135,17 @@ void backward_of_norm(const EmbeddingBackward& a, std::int64_t tokens) {
             const T* dy = a.dy.data<T>() + row * hidden;
             const T* sum = a.sum.data<T>() + row * hidden;
             T* dsum = a.dsum.data<T>() + row * hidden;
-            if (mask.on()) {
-                // The masked gradient stays in dsum's row until the row's averages are known.
-                for_blocks(hidden, [&](std::int64_t first, std::int64_t width) {
-                    load_block(block, dy + first, width);
-                    mask.apply(block, row, first, width);
-                    store_block(dsum + first, block, width);
-                });
-                dy = dsum;
-            }
+            // The mask is drawn twice: keeping the masked gradient would round it to the working type.
+            const auto load_dy = [&](A* to, std::int64_t first, std::int64_t width) {
+                load_block(to, dy + first, width);
+                mask.apply(to, row, first, width);
+            };
             const RowMoments<A> moments{a.mean.data<A>()[row], a.rstd.data<A>()[row]};
-            const RowAverages<A> averages = row_averages(dy, sum, moments, gamma, hidden);
+            const RowAverages<A> averages = row_averages(load_dy, sum, moments, gamma, hidden);
             for_blocks(hidden, [&](std::int64_t first, std::int64_t width) {
-                normalize_backward_block(block, dgamma + first, dbeta + first, dy + first, sum + first, moments,
-                                         averages, gamma + first, width);
+                load_dy(block, first, width);
+                normalize_backward_block(block, dgamma + first, dbeta + first, sum + first, moments, averages,
+                                         gamma + first, width);
                 store_block(dsum + first, block, width);
             });
         }

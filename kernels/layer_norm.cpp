@@ -121,10 +121,14 @@ void backward(const LayerNormBackward& a) {
             T* dx = data_or_null<T>(a.dx) + row * hidden;
             T* dresidual = a.dresidual ? a.dresidual.data<T>() + row * hidden : nullptr;
             const RowMoments<A> moments{a.mean.data<A>()[row], a.rstd.data<A>()[row]};
-            const RowAverages<A> averages = row_averages(dy, sum, moments, gamma, hidden);
+            const auto load_dy = [&](A* to, std::int64_t first, std::int64_t width) {
+                load_block(to, dy + first, width);
+            };
+            const RowAverages<A> averages = row_averages(load_dy, sum, moments, gamma, hidden);
             for_blocks(hidden, [&](std::int64_t first, std::int64_t width) {
-                normalize_backward_block(block, dgamma + first, dbeta + first, dy + first, sum + first, moments,
-                                         averages, gamma + first, width);
+                load_dy(block, first, width);
+                normalize_backward_block(block, dgamma + first, dbeta + first, sum + first, moments, averages,
+                                         gamma + first, width);
                 if (dresidual != nullptr) store_block(dresidual + first, block, width);
                 mask.apply(block, row, first, width);
                 add_block(dbias + first, block, width);

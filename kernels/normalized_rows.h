@@ -33,7 +33,7 @@ void add_block(A* block, const T* from, std::int64_t width) {
 template <typename A, typename T>
 void store_block(T* to, const A* block, std::int64_t width) {
 #pragma omp simd
-    for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(block[c]);
+    for (std::int64_t c = 0; c < width; ++c) store(to[c], block[c]);
 }
 
 template <typename A>
@@ -72,24 +72,32 @@ struct RowAverages {
     A projection;
 };
 
-template <typename T, typename A = Arithmetic<T>>
-RowAverages<A> row_averages(const T* dy, const T* x, RowMoments<A> moments, const T* gamma, std::int64_t cols) {
-    const A gradient =
-        lane_sum<A>(cols, [=](std::int64_t c) { return static_cast<A>(dy[c]) * static_cast<A>(gamma[c]); });
-    const A projection = lane_sum<A>(cols, [=](std::int64_t c) {
-        return static_cast<A>(dy[c]) * static_cast<A>(gamma[c]) *
-               ((static_cast<A>(x[c]) - moments.mean) * moments.rstd);
+/// load(block, first, width) fills a block with dy. A row is summed block by block.
+template <typename T, typename Load, typename A = Arithmetic<T>>
+RowAverages<A> row_averages(const Load& load, const T* x, RowMoments<A> moments, const T* gamma, std::int64_t cols) {
+    A block[kColumnsPerBlock];
+    RowAverages<A> sums{0, 0};
+    for_blocks(cols, [&](std::int64_t first, std::int64_t width) {
+        load(block, first, width);
+        const T* x_block = x + first;
+        const T* gamma_block = gamma + first;
+        const A* dy = block;
+        sums.gradient += lane_sum<A>(width, [=](std::int64_t c) { return dy[c] * static_cast<A>(gamma_block[c]); });
+        sums.projection += lane_sum<A>(width, [=](std::int64_t c) {
+            return dy[c] * static_cast<A>(gamma_block[c]) *
+                   ((static_cast<A>(x_block[c]) - moments.mean) * moments.rstd);
+        });
     });
-    return {gradient / static_cast<A>(cols), projection / static_cast<A>(cols)};
+    return {sums.gradient / static_cast<A>(cols), sums.projection / static_cast<A>(cols)};
 }
 
-/// block = rstd * (g - average(g) - xhat * average(g * xhat)); dgamma += dy * xhat, dbeta += dy.
+/// block: dy in, rstd * (g - average(g) - xhat * average(g * xhat)) out; dgamma += dy * xhat, dbeta += dy.
 template <typename T, typename A = Arithmetic<T>>
-void normalize_backward_block(A* block, A* dgamma, A* dbeta, const T* dy, const T* x, RowMoments<A> moments,
-                              RowAverages<A> averages, const T* gamma, std::int64_t width) {
+void normalize_backward_block(A* block, A* dgamma, A* dbeta, const T* x, RowMoments<A> moments, RowAverages<A> averages,
+                              const T* gamma, std::int64_t width) {
 #pragma omp simd
     for (std::int64_t c = 0; c < width; ++c) {
-        const A upstream = static_cast<A>(dy[c]);
+        const A upstream = block[c];
         const A normalized = (static_cast<A>(x[c]) - moments.mean) * moments.rstd;
         dgamma[c] += upstream * normalized;
         dbeta[c] += upstream;

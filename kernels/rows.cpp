@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/contract.h"
-#include "kernels/core/parallel.h"
+#include "kernels/core/lanes.h"
 
 namespace cloze {
 
@@ -58,7 +58,7 @@ void scatter(const RowsScatter& a) {
                 continue;
             }
 #pragma omp simd
-            for (std::int64_t c = 0; c < cols; ++c) x[c] = static_cast<T>(static_cast<A>(x[c]) + static_cast<A>(y[c]));
+            for (std::int64_t c = 0; c < cols; ++c) store(x[c], static_cast<A>(x[c]) + static_cast<A>(y[c]));
         }
     });
 }

@@ -9,6 +9,13 @@
 
 namespace cloze {
 
+/// to = value, rounded to T. A function of its own, because g++ 12 does not vectorise an assignment of a class like
+/// bf16 that stands in the loop itself.
+template <typename T, typename A>
+inline void store(T& to, A value) {
+    to = static_cast<T>(value);
+}
+
 /// Accumulators of a sum along a row. 32 keep four vector registers of eight floats busy, which hides the latency of
 /// addition.
 inline constexpr int kLanes = 32;
