@@ -1,7 +1,7 @@
 // Vectors, buffers and small dense products of the host path: what attention and the plain GEMM are built of. A product
 // keeps 4 rows x 2 vectors of sums in registers (half of AVX2's file) and adds over its depth in ascending order, so a
-// sum's bits do not depend on how callers cut rows and columns. About 60 GFLOP/s a core in f32 with AVX2, half in f64.
-// Tested by tests/kernels/host_matrix_test.cpp.
+// sum's bits do not depend on how callers cut rows and columns. About 40 GFLOP/s a core in f32 with AVX2, a third in
+// f64. Tested by tests/kernels/host_matrix_test.cpp.
 #pragma once
 
 #include <cstdint>
