@@ -222,7 +222,7 @@ TEST_CASE("an output folder of another run is refused and left alone") {
     shop.train("run", 4);
     const auto before = contents_of(shop.path("run"));
     auto other = shop.pretrain("run", 4);
-    *(std::find(other.begin(), other.end(), "--learning-rate") + 1) = "1e-3";
+    *(std::find(other.begin(), other.end(), "--learning-rate") + 1) = std::string("1e-3");
     require_complaint(cloze(other), kBadInput, {"another run", "learning_rate", "--output"});
     CHECK(contents_of(shop.path("run")) == before);
 

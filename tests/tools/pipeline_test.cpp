@@ -68,7 +68,7 @@ TEST_CASE("the number of threads does not change a byte of a checkpoint or a dat
     CHECK(contents_of(shop.path("again")) == contents_of(shop.path("dataset")));
     const std::string two = shop.train("two", 5);
     auto one_thread = shop.pretrain("one", 5);
-    *(std::find(one_thread.begin(), one_thread.end(), "--threads") + 1) = "1";
+    *(std::find(one_thread.begin(), one_thread.end(), "--threads") + 1) = std::string("1");
     require_success(cloze(one_thread));
     CHECK(read_file(fs::path(two) / "model.safetensors") ==
           read_file(fs::path(shop.path("one")) / "checkpoint-00000005" / "model.safetensors"));
