@@ -1,7 +1,6 @@
 #include "engine/text/character_map.h"
 
 #include <algorithm>
-#include <map>
 #include <unordered_map>
 
 #include "engine/text/utf8.h"
@@ -132,11 +131,12 @@ std::uint8_t CharacterMap::combining_class(char32_t code) const {
 
 /// Equal pages of 256 characters are kept once.
 void CharacterMap::compress() {
-    std::map<std::vector<Packed>, std::uint32_t> known;
+    std::unordered_map<std::string_view, std::uint32_t> known;  // views of flat_
     for (char32_t page = 0; page < kCodePoints; page += 256) {
-        std::vector<Packed> block(flat_.begin() + page, flat_.begin() + page + 256);
-        const auto [at, is_new] = known.try_emplace(block, static_cast<std::uint32_t>(blocks_.size()));
-        if (is_new) blocks_.insert(blocks_.end(), block.begin(), block.end());
+        const Packed* block = flat_.data() + page;
+        const std::string_view bytes(reinterpret_cast<const char*>(block), 256 * sizeof(Packed));
+        const auto [at, is_new] = known.try_emplace(bytes, static_cast<std::uint32_t>(blocks_.size()));
+        if (is_new) blocks_.insert(blocks_.end(), block, block + 256);
         pages_.push_back(at->second);
     }
     flat_ = {};

@@ -1,5 +1,5 @@
 // What one character becomes under given tokenizer options: cleaning, CJK, accents and case folded into one look-up
-// that costs two loads. Built in about a millisecond from the tables of the mode. Tested by
+// that costs two loads. Built in a few milliseconds from the tables of the mode. Tested by
 // tests/text/word_splitter_test.cpp.
 #pragma once
 

@@ -147,7 +147,8 @@ private:
     }
 
     static bool is_ascii_boundary(char c) {
-        return is_space(static_cast<unsigned char>(c) & 0x7F) ? c >= 0 : c > 0 && is_opening(static_cast<char32_t>(c));
+        const auto code = static_cast<unsigned char>(c);
+        return code < 0x80 && (is_space(code) || is_opening(code));
     }
 
     static std::string lower(std::string_view word) {

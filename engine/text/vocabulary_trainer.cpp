@@ -166,6 +166,7 @@ struct VocabularyTrainer::State {
 
 VocabularyTrainer::VocabularyTrainer(const VocabularyOptions& options) {
     check_options(options);
+    if (options.threads > 0) set_thread_count(options.threads);
     state_ = std::make_unique<State>(options);
 }
 

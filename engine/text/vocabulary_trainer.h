@@ -24,6 +24,7 @@ struct VocabularyOptions {
     TokenizerOptions tokenizer = {};            // words are cut as this tokenizer will cut them
     std::vector<std::string> user_tokens = {};  // follow the special tokens, whatever the text
     std::int64_t unused = 0;                    // [unused0] ... for later use, after the user tokens
+    int threads = 0;                            // that count words; 0: all cores. The result is the same
 };
 
 struct VocabularyTraining {
