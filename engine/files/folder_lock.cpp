@@ -6,14 +6,11 @@
 namespace cloze {
 
 FolderLock::FolderLock(const std::filesystem::path& folder)
-    : descriptor_(system_calls().open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)) {
+    : descriptor_(system_calls().open(folder.c_str(), O_RDONLY | O_DIRECTORY, 0)) {
     if (!descriptor_) fail_system("open the folder", folder, errno);
-    if (system_calls().lock(descriptor_.number()) == 0) return;
-    if (errno == EWOULDBLOCK) {
-        fail(Fault::io, folder.string(),
-             ": another process is writing there; wait for it, stop it, or choose another --output");
-    }
-    fail_system("lock the folder", folder, errno);
+    if (system_calls().lock(descriptor_.number()) == 0 || errno != EWOULDBLOCK) return;
+    fail(Fault::io, folder.string(),
+         ": another process is writing there; wait for it, stop it, or choose another --output");
 }
 
 }  // namespace cloze

@@ -1,4 +1,5 @@
-// One process at a time in a folder: a lock that ends with the process, however it ends.
+// One process at a time in a folder: a lock that ends with the process, however it ends. A file system without locks
+// (NFS does not lock folders) lets everyone in: the lock is a help against a mistake, nothing that data depend on.
 // Tested by tests/files/folder_lock_test.cpp.
 #pragma once
 

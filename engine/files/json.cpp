@@ -134,15 +134,18 @@ Json parse_json(std::string_view text, const std::string& source, const JsonLimi
                   " bytes allowed here; is it the right file?");
     const char* furthest = text.data();
     Builder builder(limits.depth);
-    const bool ok = Json::sax_parse(WatchedText(text.data(), &furthest),
-                                    WatchedText(text.data() + text.size(), &furthest), &builder);
-    if (ok) return builder.take();
+    const WatchedText end(text.data() + text.size(), &furthest);
+    // The library takes a zero byte for the end of the text; nothing may hide behind one.
+    const std::size_t zero = text.find('\0');
+    const bool ok = Json::sax_parse(WatchedText(text.data(), &furthest), end, &builder);
+    if (ok && zero == std::string_view::npos) return builder.take();
 
-    const std::string_view read = text.substr(0, static_cast<std::size_t>(furthest - text.data()));
+    const std::size_t position = ok ? zero + 1 : static_cast<std::size_t>(furthest - text.data());
+    const std::string_view read = text.substr(0, position);
     const std::size_t line_end = read.rfind('\n');
     fail(Fault::input, source, " line ", std::count(read.begin(), read.end(), '\n') + 1, ", column ",
          line_end == std::string_view::npos ? read.size() : read.size() - line_end - 1, ": ",
-         printable(builder.problem()), "; correct the file");
+         ok ? "a zero byte after the value" : printable(builder.problem()), "; correct the file");
 }
 
 Json read_json(const std::filesystem::path& file, const JsonLimits& limits) {

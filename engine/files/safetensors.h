@@ -1,7 +1,7 @@
 // safetensors files: 8 bytes of header length, a JSON header, the tensors' bytes (little-endian, row-major). The reader
 // maps the file and trusts nothing in it; the writer streams. See docs/formats.md. Cost: reading touches the header and
 // what is asked for; writing is one pass. Tested by tests/files/safetensors_test.cpp, tests/files/damage_test.cpp,
-// tests/fuzz/safetensors_fuzz.cpp and, against the Python package, tests/differential/safetensors.py.
+// tests/fuzz/safetensors_fuzz.cpp and, against the Python package, tests/differential/safetensors_files.py.
 #pragma once
 
 #include <cstddef>

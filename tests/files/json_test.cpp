@@ -37,6 +37,9 @@ TEST_CASE("damaged JSON is refused", "[files]") {
             expect_error(Fault::input, {"file.json line 1, column "}, [&] { parse_json(text, "file.json"); });
         for (const char c : message) CHECK((c >= 0x20 && c < 0x7f));
     }
+    for (const std::string& tail : {std::string(1, '\0'), std::string("\0 x", 3), std::string(" \0\0", 3)}) {
+        expect_error(Fault::input, {"a zero byte after the value"}, [&] { parse_json("[1]" + tail, "file.json"); });
+    }
     const std::string deep(1000000, '[');
     expect_error(Fault::input, {"more than 64"}, [&] { parse_json(deep, "file.json"); });
     const std::string mess = "{\"" + std::string(1000000, 'k') + "\": x}";

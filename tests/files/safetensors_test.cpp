@@ -201,7 +201,8 @@ TEST_CASE("a safetensors file that breaks a rule is refused, naming file and ten
     refuse(" {}", 0, {"does not start with '{'"});
     refuse("[]", 0, {"does not start with '{'"});
     refuse("{\"a\":", 0, {file + " header line 1, column 5"});
-    refuse("{}\0", 1, {"1 bytes of data, but its tensors cover 0"});
+    refuse("{}", 1, {"1 bytes of data, but its tensors cover 0"});
+    refuse(std::string("{}\0", 3), 0, {"header line 1, column 3: a zero byte after the value"});
     refuse("{} x", 0, {"header line 1"});
     // Keys.
     refuse(object({entry("a", "U8", "[1]", 0, 1), entry("a", "U8", "[1]", 1, 2)}), 2,
