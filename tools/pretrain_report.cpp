@@ -86,7 +86,8 @@ Rows evaluation_rows(const Evaluation& e) {
     };
     if (e.next_sentence) {
         rows.emplace_back("next sentence", "loss " + fixed(e.next_sentence_loss, 4) + ", accuracy " +
-                                               percent(e.next_sentence_accuracy) + " (0.6931, 50.0 % by chance)");
+                                               percent(e.next_sentence_accuracy) +
+                                               "; always the same answer: " + percent(e.next_sentence_chance));
     }
     rows.emplace_back("on", counted(e.masked, "prediction") + " in " + counted(e.sequences, "held-out sequence"));
     return rows;

@@ -63,6 +63,9 @@ HeldOutSums evaluate_held_out(PretrainingModel& model, const ParameterView& weig
         const Batch batch = batches.batch(i);
         model.forward(weights, batch, &state, false);
         sums.model += model.losses(batch);
+        for (std::int32_t i = 0; i < batch.counts.sequences; ++i) {
+            sums.random_next += batch.next_sentence_label[static_cast<std::size_t>(i)];
+        }
         for (std::int32_t row = 0; row < batch.counts.masked; ++row) {
             const std::int32_t label = batch.masked_label[static_cast<std::size_t>(row)];
             sums.unigram_loss += baseline.loss(label);
@@ -74,6 +77,8 @@ HeldOutSums evaluate_held_out(PretrainingModel& model, const ParameterView& weig
 
 Evaluation evaluation_of(const HeldOutSums& sums, std::int64_t step, bool next_sentence) {
     const auto predictions = static_cast<double>(std::max<std::int64_t>(1, sums.model.masked));
+    const auto sequences = static_cast<double>(std::max<std::int64_t>(1, sums.model.sequences));
+    const double random_share = static_cast<double>(sums.random_next) / sequences;
     return {.step = step,
             .masked_loss = sums.model.masked_mean(),
             .masked_accuracy = sums.model.masked_accuracy(),
@@ -82,6 +87,7 @@ Evaluation evaluation_of(const HeldOutSums& sums, std::int64_t step, bool next_s
             .masked = sums.model.masked,
             .sequences = sums.model.sequences,
             .next_sentence = next_sentence,
+            .next_sentence_chance = std::max(random_share, 1 - random_share),
             .unigram_loss = sums.unigram_loss / predictions,
             .unigram_accuracy = static_cast<double>(sums.unigram_correct) / predictions};
 }

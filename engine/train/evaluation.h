@@ -29,6 +29,7 @@ struct HeldOutSums {
     LossSums model;
     double unigram_loss = 0;           // sum, nats
     std::int64_t unigram_correct = 0;  // of always saying the most frequent token
+    std::int64_t random_next = 0;      // sequences whose B is random
 };
 
 Evaluation evaluation_of(const HeldOutSums& sums, std::int64_t step, bool next_sentence);

@@ -73,6 +73,7 @@ void MetricsLog::append(const Evaluation& evaluation) {
                        {"masked_lm_accuracy", evaluation.masked_accuracy},
                        {"next_sentence_loss", evaluation.next_sentence_loss},
                        {"next_sentence_accuracy", evaluation.next_sentence_accuracy},
+                       {"next_sentence_chance", evaluation.next_sentence_chance},
                        {"unigram_loss", evaluation.unigram_loss},
                        {"unigram_accuracy", evaluation.unigram_accuracy},
                        {"masked", evaluation.masked},

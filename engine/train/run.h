@@ -88,9 +88,10 @@ struct Evaluation {
     double masked_loss, masked_accuracy;
     double next_sentence_loss, next_sentence_accuracy;
     std::int64_t masked, sequences;
-    bool next_sentence;       // whether that head is trained at all
-    double unigram_loss;      // of the same predictions, by token frequency in the training split
-    double unigram_accuracy;  // of always saying the most frequent token
+    bool next_sentence;           // whether that head is trained at all
+    double next_sentence_chance;  // accuracy of always giving the more frequent answer
+    double unigram_loss;          // of the same predictions, by token frequency in the training split
+    double unigram_accuracy;      // of always saying the most frequent token
 };
 
 struct RunObserver {
