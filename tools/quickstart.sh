@@ -136,9 +136,9 @@ main() {
     run=$runs/$(name_of_run)
     mkdir -p "$run"
     step "3/6  vocabulary of $VOCAB_SIZE pieces"
-    once vocab "$cloze" vocab --input "${texts[@]}" --vocab-size "$VOCAB_SIZE" --output "$run/vocab.txt"
+    once vocab "$cloze" vocab --input "${texts[@]}" --vocab-size "$VOCAB_SIZE" --output "$run/vocab.txt" --overwrite
     step "4/6  token shards"
-    once data "$cloze" prepare --input "${texts[@]}" --vocab "$run/vocab.txt" --output "$run/data"
+    once data "$cloze" prepare --input "${texts[@]}" --vocab "$run/vocab.txt" --output "$run/data" --overwrite
     step "5/6  pretraining: BERT-$MODEL, $STEPS steps of $BATCH_SIZE sequences"
     train
     show
