@@ -25,10 +25,12 @@ libdnnl-dev        | build  | optional | <oneapi/dnnl/dnnl.hpp> | oneDNN: host m
 ccache             | build  | optional | ccache                 | makes building again quick
 perl               | corpus | required | -                      | its documentation is the text, its Pod::Simple the reader
 perl-doc           | corpus | optional | -                      | Perl's manual: most of the English of that text
-git                | checks | required | git                    | lists the sources
 catch2             | tests  | required | <catch2/catch.hpp>     | the test framework, version 2
 python3            | tests  | required | python3                | checks the rooms, counts the results
 perl               | tests  | required | -                      | for the test of the corpus script
+unzip              | tests  | optional | unzip                  | unpacks external corpora, where CLOZE_TEST_DATA names any
+xz-utils           | tests  | optional | xz                     | the same
+git                | checks | required | git                    | lists the sources
 python3-venv       | checks | required | -                      | a folder of its own for packages from PyPI
 clang-format       | checks | required | clang-format           | format check (version 14)
 clang-tidy         | checks | required | clang-tidy             | lint (version 14)
