@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly RESULTS=build/test-results
-readonly THREAD_TESTS=(data_test text_test)  # executables with threads of our own, for the thread sanitizer
+readonly THREAD_TESTS=(data_test)  # executables with threads of our own, for the thread sanitizer
 jobs=$(nproc)
 targets=()
 selection=()
