@@ -62,7 +62,8 @@ const FileRecord& AtomicFolder::add(OutputFile&& file) {
     require(file.path().parent_path() == temporary_, "file ", file.path().string(), " was not created by the folder ",
             temporary_.string());
     const FileChecksum checksum = file.finish();
-    return files_.emplace_back(file.path().filename().string(), checksum.bytes, checksum.xxh3);
+    files_.push_back({file.path().filename().string(), checksum.bytes, checksum.xxh3});
+    return files_.back();
 }
 
 const FileRecord& AtomicFolder::add(const std::string& name, std::string_view contents) {
