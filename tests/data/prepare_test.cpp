@@ -10,6 +10,7 @@
 #include "engine/data/text_input.h"
 #include "kernels/core/error.h"
 #include "tests/data/corpus.h"
+#include "tests/files/faulty_calls.h"
 #include "tests/support.h"
 
 using namespace cloze;
@@ -242,7 +243,7 @@ TEST_CASE("splits and shards hold every document once, and shards do not change 
 TEST_CASE("the smallest corpora still have a held-out and a training document") {
     const TemporaryFolder text;
     for (const double fraction : {0.001, 0.5}) {
-        for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        for (std::uint64_t seed = 0; seed < 8; ++seed) {
             write_file(text.path() / "a.txt", "one\n\ntwo\n");
             const Prepared two({.inputs = {text.path()}, .output = {}, .held_out_fraction = fraction, .seed = seed});
             REQUIRE(two.train.size() == 1);
@@ -306,6 +307,41 @@ TEST_CASE("bad input gives one line with the remedy and leaves nothing") {
     for (const auto& entry : fs::directory_iterator(folder.path())) {
         CHECK(entry.path().filename().string().find("tmp") == std::string::npos);
     }
+}
+
+TEST_CASE("a disk that fills up at any write leaves no dataset, and the next run makes it") {
+    const TemporaryFolder folder;
+    write_file(folder.path() / "a.txt", "one\n\ntwo\n\nthree");
+    const PrepareSettings settings{
+        .inputs = {folder.path() / "a.txt"}, .output = folder.path() / "out", .held_out_fraction = 0.3};
+    int calls = 0;
+    {
+        FaultyCalls counting;
+        const SystemCallsReplacement replacement(counting);
+        prepare_dataset(letters(), settings);
+        calls = counting.calls();
+        fs::remove_all(settings.output);
+    }
+    int struck = 0;
+    for (int at = 0; at < calls; ++at) {
+        FaultyCalls full({.at = at, .mode = FaultMode::fill_disk});
+        {
+            const SystemCallsReplacement replacement(full);
+            try {
+                prepare_dataset(letters(), settings);
+            } catch (const Error& error) {
+                ++struck;
+                REQUIRE(error.fault() == Fault::io);
+                REQUIRE_THAT(error.what(), Catch::Contains("No space left on device"));
+                REQUIRE_FALSE(fs::exists(settings.output));
+            }
+        }
+        if (fs::exists(settings.output)) Dataset::open(settings.output).verify();
+        fs::remove_all(settings.output);
+    }
+    CHECK(struck > 3);
+    prepare_dataset(letters(), settings);
+    Dataset::open(settings.output).verify();
 }
 
 TEST_CASE("an output folder with anything but a dataset is never replaced, a dataset only on request") {
