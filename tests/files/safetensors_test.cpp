@@ -106,6 +106,19 @@ TEST_CASE("safetensors read back as written, whatever the types and shapes", "[f
     reader.copy<std::int32_t>(reader.require("names \"with\" \\ and \u00e9"), count, 299'999);
     CHECK(count[0] == 299'999);
     CHECK(reader.require("weights").describe() == "F32 [2,3]");
+}
+
+TEST_CASE("safetensors name a request that does not fit", "[files]") {
+    const test::TemporaryFolder folder;
+    const fs::path path = folder.path() / "model.safetensors";
+    const std::vector<float> weights = {1, 2, 3, 4, 5, 6};
+    const std::vector<std::int64_t> ids = {1, 2};
+    OutputFile file(path);
+    write_safetensors(
+        file, {tensor_to_store<float>("weights", {2, 3}, weights), tensor_to_store<std::int64_t>("ids", {2}, ids)}, {});
+    file.finish();
+    const SafetensorsReader reader(path);
+    std::vector<float> found(6);
 
     CHECK(reader.find("absent") == nullptr);
     const std::string name = path.string();
