@@ -122,6 +122,7 @@ Command vocab_command(CLI::App& program) {
         ->check(CLI::PositiveNumber);
     value("--user-tokens", options.user_tokens, "Tokens to include whatever the text", "TOKEN");
     value("--unused", options.unused, "Add [unused0] ... for later use", "N")->check(CLI::NonNegativeNumber);
+    value("--threads", options.threads, "0: all cores; the result is the same", "N")->check(CLI::NonNegativeNumber);
     app->add_flag("--overwrite", arguments->overwrite, "Replace a file that is there");
     app->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
     app->footer(R"(Example:

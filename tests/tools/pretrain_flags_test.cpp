@@ -20,7 +20,7 @@ Json printed_config(std::vector<std::string> more) {
 
 }  // namespace
 
-TEST_CASE("--print-config resolves every value and touches nothing") {
+TEST_CASE("print-config resolves every value and touches nothing") {
     const Json config = printed_config({"--learning_rate", "2e-3", "--warmup-steps=40", "--hidden-act", "gelu_new",
                                         "--hidden-dropout-prob", "0", "--attention-dropout-prob", "0.05",
                                         "--no-bias-correction", "--optimizer", "lamb", "--schedule", "google-linear"});
@@ -54,7 +54,7 @@ TEST_CASE("hyphens and underscores mean the same") {
           printed_config({"--max_seq_length", "64", "--micro_batch_tokens", "512"}));
 }
 
-TEST_CASE("--dry-run shows the preflight and writes nothing") {
+TEST_CASE("dry-run shows the preflight and writes nothing") {
     Workshop shop;
     shop.with_dataset();
     const Ended ended = cloze(shop.pretrain("run", 100, {"--dry-run"}));
