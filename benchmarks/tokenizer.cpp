@@ -1,6 +1,6 @@
-// Tokenizer throughput on one core: MB of text a second of processor time, so that a busy machine distorts it less; line
-// by line as `cloze prepare` reads it, the file in memory.
-// benchmark_tokenizer VOCAB FILE [google|hf] [cased|uncased]
+// Tokenizer throughput on one core: MB of text a second of processor time, so that a busy machine distorts it less;
+// line by line as `cloze prepare` reads it, the file in memory. benchmark_tokenizer VOCAB FILE [google|hf]
+// [cased|uncased]
 #include "engine/text/tokenizer.h"
 
 #include <algorithm>

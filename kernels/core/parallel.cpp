@@ -12,12 +12,18 @@ int set_thread_count(int threads) {
     omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
     return thread_count();
 }
-int thread_count() { return omp_get_max_threads(); }
+int thread_count() {
+    return omp_get_max_threads();
+}
 
 #else
 
-int set_thread_count(int) { return 1; }
-int thread_count() { return 1; }
+int set_thread_count(int) {
+    return 1;
+}
+int thread_count() {
+    return 1;
+}
 
 #endif
 
