@@ -383,6 +383,57 @@ TEST_CASE("dropout is a function of the step and the sample") {
     REQUIRE(bench.loss(true) != first);
 }
 
+TEST_CASE("each layer and site drops what kernels/core/dropout.h says for it") {
+    // Where an element was dropped, the sum before a LayerNorm is the residual alone, and the embedding is 0.
+    const BertConfig config = small_config();
+    Bench bench(config, {9, 7, 1, 8}, DType::f64);
+    bench.loss(true);
+    const Activations& activations = bench.model.activations();
+    const Tensor zero_residual{};
+    const auto check_hidden = [&](const Tensor& sum, const Tensor& residual, std::uint32_t layer, DropoutSite site) {
+        const DropoutKey key{bench.state.dropout_key, layer, site};
+        const DropoutRate rate = hidden_dropout_rate(config.hidden_dropout_prob);
+        for (std::int64_t row = 0; row < sum.rows; ++row) {
+            for (std::int64_t col = 0; col < sum.cols; ++col) {
+                const auto at = static_cast<std::size_t>(row);
+                const PhiloxBits bits = hidden_dropout_bits(key, bench.batch.row_sample[at],
+                                                            static_cast<std::uint32_t>(bench.batch.position_id[at]),
+                                                            static_cast<std::uint32_t>(col / 8));
+                const bool dropped = hidden_dropout_value(bits, static_cast<std::uint32_t>(col % 8)) < rate.threshold;
+                const std::int64_t i = row * sum.cols + col;
+                const double nothing = residual ? residual.data<double>()[i] : 0;
+                REQUIRE((sum.data<double>()[i] == nothing) == dropped);
+            }
+        }
+    };
+    check_hidden(activations.embedding, zero_residual, 0, DropoutSite::embedding);
+    for (std::uint32_t i = 0; i < 2; ++i) {
+        const LayerActivations& layer = activations.layers[i];
+        check_hidden(layer.attention_norm.sum, layer.input, i, DropoutSite::attention_output);
+        check_hidden(layer.output_norm.sum, layer.attention_output, i, DropoutSite::ffn_output);
+    }
+
+    // A sequence of one token sees itself alone: its context is its scaled value, or 0 where that was dropped.
+    Bench alone(config, std::vector<std::int64_t>(50, 1), DType::f64);
+    alone.loss(true);
+    const DropoutRate rate = attention_dropout_rate(config.attention_probs_dropout_prob);
+    for (std::uint32_t i = 0; i < 2; ++i) {
+        const LayerActivations& layer = alone.model.activations().layers[i];
+        const DropoutKey key{alone.state.dropout_key, i, DropoutSite::attention_probabilities};
+        for (std::int64_t row = 0; row < 50; ++row) {
+            for (std::int64_t col = 0; col < config.hidden_size; ++col) {
+                const auto head = static_cast<std::uint32_t>(col / config.head_dim());
+                const std::uint64_t sample = alone.batch.sequence_sample[static_cast<std::size_t>(row)];
+                const PhiloxBits bits = attention_dropout_bits(key, sample, head, 0, 0, 0, 0);
+                const bool dropped = attention_dropout_value(bits, 0, 0) < rate.threshold;
+                const double value = layer.qkv.data<double>()[row * layer.qkv.stride + 2 * config.hidden_size + col];
+                const double context = layer.context.data<double>()[row * layer.context.stride + col];
+                REQUIRE(context == Approx(dropped ? 0 : value * rate.keep_scale()).epsilon(1e-12));
+            }
+        }
+    }
+}
+
 TEST_CASE("gradients accumulate over micro-batches as the sum of both") {
     Bench bench(wide_config(), {50, 20}, DType::f64);
     const std::vector<Sample> others = random_samples(bench.config, {33, 7, 21}, 41);

@@ -91,7 +91,7 @@ std::vector<double> values_of(const Tensor& tensor, std::int64_t rows, std::int6
     return values;
 }
 
-/// What the issue of the golden files asks: 1e-10 in double, 1e-5 in float. The reference's own float32 run is 1e-6 to
+/// Of double: rounding; of float: a few times what the reference loses itself. Its own float32 run is 1e-6 to
 /// 3e-6 away from its float64 run (results.json).
 double tolerance_of(DType working) {
     return working == DType::f64 ? 1e-10 : 1e-5;
