@@ -59,6 +59,30 @@ void require_known_flags(const CLI::App& command, const std::vector<std::string>
     }
 }
 
+/// CLI11 takes "[MASK] to [MASK]" for a list in brackets; a mark in front keeps it the text it is.
+constexpr char kTextMark = '\x01';
+
+std::vector<std::string> with_marked_texts(std::vector<std::string> arguments) {
+    bool flags_end = false;
+    for (std::string& argument : arguments) {
+        const std::size_t equals = is_flag(argument) && !flags_end ? argument.find('=') : std::string::npos;
+        const std::size_t start = equals == std::string::npos ? 0 : equals + 1;
+        if (argument.size() > start && argument[start] == '[') argument.insert(start, 1, kTextMark);
+        flags_end = flags_end || argument == "--";
+    }
+    return arguments;
+}
+
+void take_marks_off(CLI::App& command) {
+    for (CLI::Option* option : command.get_options()) {
+        if (option->get_type_size() == 0) continue;
+        option->transform([](std::string value) {
+            if (!value.empty() && value.front() == kTextMark) value.erase(0, 1);
+            return value;
+        });
+    }
+}
+
 /// Sentences of CLI11 may span lines and end without a hint.
 std::string one_line(std::string message) {
     while (!message.empty() && message.back() == '\n') message.pop_back();
@@ -111,6 +135,7 @@ CommandLine::CommandLine() : program_(std::make_unique<CLI::App>("Pretrains BERT
                                 tokenize_command, inspect_command, version_command}) {
         commands_.push_back(declare(*program_));
         commands_.back().app->set_help_flag("--help,-h", "Show this help");
+        take_marks_off(*commands_.back().app);
     }
 }
 
@@ -133,6 +158,7 @@ const Command& CommandLine::find_command(const std::vector<std::string>& argumen
 }
 
 void CommandLine::parse(std::vector<std::string> arguments) {
+    arguments = with_marked_texts(std::move(arguments));
     std::reverse(arguments.begin(), arguments.end());  // the order CLI11 takes them in
     program_->parse(std::move(arguments));
 }

@@ -36,6 +36,7 @@ Json to_json(const Evaluation& e) {
     if (e.next_sentence) {
         json["next_sentence_loss"] = e.next_sentence_loss;
         json["next_sentence_accuracy"] = e.next_sentence_accuracy;
+        json["next_sentence_chance"] = e.next_sentence_chance;
     }
     return json;
 }

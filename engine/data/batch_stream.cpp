@@ -81,6 +81,7 @@ struct BatchStream::Work {
          const StreamState& state_);
     ~Work();
 
+    void start();
     std::shared_ptr<StepInWork> plan_step();
     void make_micro_batch(StepInWork& work, std::size_t i) const;
     std::shared_ptr<StepInWork> next_step();
@@ -125,6 +126,10 @@ BatchStream::Work::Work(std::shared_ptr<const Sampler> sampler_, const BatchStre
     ring.locate(state.packer.next);
     epochs = ring.epochs_at(state.packer.next);
     planned = state;
+}
+
+// Apart from construction, so that the destructor stops those that did start when one cannot.
+void BatchStream::Work::start() {
     for (int i = 0; i < settings.prefetch_threads; ++i) threads.emplace_back([this] { prefetch(); });
 }
 
@@ -239,6 +244,7 @@ BatchStream::BatchStream(std::shared_ptr<const Sampler> sampler, const BatchStre
                   "the saved position of the sample stream belongs to other data or settings: it was [", state.identity,
                   "], this run has [", identity, "]; continue with the original ones or start a new run");
     work_ = std::make_unique<Work>(std::move(sampler), settings, limits, state);
+    work_->start();
 }
 
 BatchStream::~BatchStream() = default;

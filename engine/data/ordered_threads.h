@@ -19,10 +19,8 @@ class OrderedThreads {
 public:
     using Work = std::function<Result(const Item& item, int thread)>;
 
-    OrderedThreads(int threads, Work work) : work_(std::move(work)), limit_(2 * static_cast<std::size_t>(threads)) {
-        if (threads == 1) return;
-        for (int i = 0; i < threads; ++i) threads_.emplace_back([this, i] { run(i); });
-    }
+    OrderedThreads(int threads, Work work)
+        : work_(std::move(work)), wanted_threads_(threads == 1 ? 0 : threads), limit_(2 * std::size_t(threads)) {}
     ~OrderedThreads() {
         {
             const std::lock_guard lock(guard_);
@@ -38,6 +36,10 @@ public:
     bool empty() const { return jobs_.empty(); }
 
     void put(Item item) {
+        while (std::ssize(threads_) < wanted_threads_) {
+            const int thread = static_cast<int>(std::ssize(threads_));
+            threads_.emplace_back([this, thread] { run(thread); });
+        }
         {
             const std::lock_guard lock(guard_);
             jobs_.push_back(std::make_shared<Job>());
@@ -54,13 +56,13 @@ public:
             std::unique_lock lock(guard_);
             job = jobs_.front();
             jobs_.pop_front();
-            if (threads_.empty()) {
+            if (wanted_threads_ == 0) {
                 waiting_.pop_front();
             } else {
                 changed_.wait(lock, [&] { return job->done; });
             }
         }
-        if (threads_.empty()) return work_(job->item, 0);
+        if (wanted_threads_ == 0) return work_(job->item, 0);
         if (job->failure) std::rethrow_exception(job->failure);
         return std::move(job->result);
     }
@@ -93,6 +95,7 @@ private:
     }
 
     Work work_;
+    std::ptrdiff_t wanted_threads_;  // 0: none beside the caller
     std::size_t limit_;
     std::mutex guard_;
     std::condition_variable changed_;

@@ -60,7 +60,7 @@ struct TokenRoles {
     std::int32_t cls = 0;
     std::int32_t sep = 0;
     std::int32_t mask = 0;
-    std::vector<std::uint8_t> continues_word;  // [vocabulary_size]  1 for pieces that begin with "##"
+    std::vector<std::uint8_t> continues_word = {};  // [vocabulary_size]  1 for pieces that begin with "##"
 };
 
 TokenRoles token_roles(const Vocabulary& vocabulary);

@@ -1,8 +1,8 @@
 // Bytes of a shard that a test may change and sign again, so that damage reaches the checks behind the checksums.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -18,7 +18,7 @@ public:
     explicit AlignedBytes(std::string_view contents) : size_(contents.size()), storage_(contents.size() + 64) {
         const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
         data_ = storage_.data() + (64 - address % 64) % 64;
-        std::memcpy(data_, contents.data(), size_);
+        std::copy(contents.begin(), contents.end(), reinterpret_cast<char*>(data_));
     }
     std::span<std::byte> bytes() { return {data_, size_}; }
     template <typename T>
