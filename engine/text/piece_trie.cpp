@@ -94,10 +94,8 @@ PieceTrie::PieceTrie(const Vocabulary& vocabulary) {
     Builder::Pieces begins, continues;
     for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
         const std::string_view token = vocabulary.token(id);
-        // Cleaning leaves neither NUL nor spaces, so these cannot match; longest() counts on their absence.
-        const bool unreachable =
-            token.find('\0') != std::string_view::npos || token.find(' ') != std::string_view::npos;
-        if (token.size() > kMaxPieceBytes || unreachable) continue;
+        // Neither can match: cleaning drops NUL.
+        if (token.size() > kMaxPieceBytes || token.find('\0') != std::string_view::npos) continue;
         if (vocabulary.is_continuation(id)) {
             continues.emplace_back(token.substr(kContinuationPrefix.size()), id);
         } else {

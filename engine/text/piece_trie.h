@@ -26,8 +26,7 @@ public:
         std::int32_t bytes;  // its length
     };
 
-    /// The longest piece that `text`, folded byte by byte, begins with. Folding never yields NUL; no piece has a space,
-    /// so a fold to space ends the search.
+    /// The longest piece that `text`, folded byte by byte, begins with. Folding may not yield NUL.
     Match longest(Root root, const char* text, const char* end, const unsigned char* fold) const {
         Match match = {-1, 0};
         std::uint32_t base = nodes_[root].base_and_label >> 8;

@@ -1,6 +1,5 @@
 #include "engine/text/run_counter.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace cloze {
@@ -20,15 +19,7 @@ void RunCounter::count(std::string_view text) {
             ++at;
             continue;
         }
-        ShortRun run{0, 0, kShortRun};
-        if (end - at >= kShortRun) {
-            run = short_run(at);
-        } else {
-            std::array<char, kShortRun> padded;
-            padded.fill(' ');
-            std::copy(at, end, padded.begin());
-            run = short_run(padded.data());
-        }
+        const ShortRun run = short_run<false>(at, end);
         if (run.bytes < kShortRun) {
             count_short(run);
             at += run.bytes;
@@ -50,8 +41,7 @@ void RunCounter::count_short(const ShortRun& run) {
 }
 
 std::size_t RunCounter::place_of(std::uint64_t low, std::uint64_t high) const {
-    const std::uint64_t mixed = (low ^ (high * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u;
-    std::size_t place = (mixed ^ mixed >> 32) & (slots_.size() - 1);
+    std::size_t place = (hash_of({low, high, 0}) >> 32) & (slots_.size() - 1);
     while (slots_[place].times > 0 && (slots_[place].low != low || slots_[place].high != high)) {
         place = (place + 1) & (slots_.size() - 1);
     }

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "engine/text/byte_scan.h"
+#include "engine/text/whole_words.h"
 #include "engine/text/word_piece.h"
 #include "engine/text/word_splitter.h"
 #include "kernels/core/error.h"
@@ -12,12 +13,13 @@
 namespace cloze {
 
 // Note [word cache]
-// Running text repeats a few thousand short words, so the ids of a run of up to 15 bytes are remembered under its raw
-// bytes: a hit needs no decoding, no case folding and no trie. Direct-mapped, because a lost word costs one trie walk;
-// 32-byte entries, so that one never straddles a cache line; sized to stay in a second-level cache.
+// Running text repeats a few thousand short words, so the ids of a run of up to 15 bytes are remembered under its bytes
+// (in lower case if the tokenizer folds case): a hit needs no decoding and no trie. Direct-mapped, because a lost word
+// costs one trie walk; 32-byte entries, so that one never straddles a cache line; sized so that 7 % of the words of
+// English miss it (13 bits: 16 %), for its busy part stays in a second-level cache.
 struct WordCache::Table {
     static constexpr int kIds = 3;  // 99 % of English words have no more pieces
-    static constexpr int kIndexBits = 13;
+    static constexpr int kIndexBits = 15;
 
     struct alignas(32) Entry {
         std::uint64_t low = 0;
@@ -29,10 +31,7 @@ struct WordCache::Table {
     std::uint64_t tokenizer = 0;  // serial of the one it was filled by
     std::vector<Entry> entries = std::vector<Entry>(std::size_t{1} << kIndexBits);
 
-    Entry& entry(const ShortRun& run) {
-        const std::uint64_t mixed = (run.low ^ (run.high * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u;
-        return entries[mixed >> (64 - kIndexBits)];
-    }
+    Entry& entry(const ShortRun& run) { return entries[hash_of(run) >> (64 - kIndexBits)]; }
 };
 
 WordCache::WordCache() : table_(std::make_unique<Table>()) {}
@@ -45,33 +44,40 @@ namespace {
 /// Appends ids through a pointer: a vector's own push_back is half the time of a cache hit.
 class IdWriter {
 public:
-    IdWriter(std::vector<std::int32_t>& ids, std::size_t expected) : ids_(ids), size_(ids.size()), expected_(expected) {
-        ids_.resize(size_ + expected);
+    IdWriter(std::vector<std::int32_t>& ids, std::size_t expected) : ids_(ids), expected_(expected) {
+        grow(ids.size(), expected);
     }
-    ~IdWriter() { ids_.resize(size_); }
+    ~IdWriter() { ids_.resize(size()); }
     IdWriter(const IdWriter&) = delete;
     IdWriter& operator=(const IdWriter&) = delete;
 
     /// Where `count` ids may be written; advance() says how many were.
-    std::int32_t* room(std::size_t count) {
-        if (size_ + count > ids_.size()) [[unlikely]] {
-            ids_.resize(ids_.size() + expected_ + count);
+    std::int32_t* room(std::ptrdiff_t count) {
+        if (limit_ - at_ < count) [[unlikely]] {
+            grow(size(), expected_ + static_cast<std::size_t>(count));
         }
-        return ids_.data() + size_;
+        return at_;
     }
-    void advance(std::size_t count) { size_ += count; }
+    void advance(std::ptrdiff_t count) { at_ += count; }
     void push(std::int32_t id) {
         *room(1) = id;
-        advance(1);
+        ++at_;
     }
-    std::size_t size() const { return size_; }
-    void shrink(std::size_t size) { size_ = size; }
-    const std::int32_t* at(std::size_t index) const { return ids_.data() + index; }
+    std::size_t size() const { return static_cast<std::size_t>(at_ - ids_.data()); }
+    void shrink(std::size_t size) { at_ = ids_.data() + size; }
+    const std::int32_t* from(std::size_t index) const { return ids_.data() + index; }
 
 private:
+    void grow(std::size_t used, std::size_t more) {
+        ids_.resize(used + more);
+        at_ = ids_.data() + used;
+        limit_ = ids_.data() + ids_.size();
+    }
+
     std::vector<std::int32_t>& ids_;
-    std::size_t size_;
     std::size_t expected_;
+    std::int32_t* at_ = nullptr;
+    std::int32_t* limit_ = nullptr;
 };
 
 }  // namespace
@@ -84,8 +90,9 @@ struct Tokenizer::Tables {
 
     Tables(const Vocabulary& vocabulary, const TokenizerOptions& options);
 
-    template <bool kCached>
-    std::int64_t encode(std::string_view text, std::vector<std::int32_t>& result, WordCache::Table* cache) const;
+    std::int64_t encode(std::string_view text, std::vector<std::int32_t>& ids, WordCache::Table* cache) const;
+    template <bool kLower>
+    std::int64_t encode_text(std::string_view text, std::vector<std::int32_t>& result, WordCache::Table* cache) const;
     std::int64_t encode_run(std::string_view text, std::size_t first, std::size_t last, Word& word, IdWriter& ids,
                             bool& context) const;
     const char* encode_alone(const char* at, const char* end, IdWriter& ids) const;
@@ -97,13 +104,14 @@ struct Tokenizer::Tables {
     TokenizerOptions options;
     std::uint64_t serial;
     WordSplitter splitter;
+    WholeWords words;
     WordPiece pieces;
     std::array<std::int32_t, 128> alone_id;  // of ASCII punctuation
     std::vector<Special> specials;           // those matched in the text
 };
 
 Tokenizer::Tables::Tables(const Vocabulary& from, const TokenizerOptions& chosen)
-    : vocabulary(from), options(chosen), splitter(chosen), pieces(vocabulary, chosen) {
+    : vocabulary(from), options(chosen), splitter(chosen), words(vocabulary), pieces(vocabulary, chosen) {
     static std::atomic<std::uint64_t> last_serial = 0;
     serial = ++last_serial;
     for (std::size_t c = 0; c < alone_id.size(); ++c) {
@@ -151,57 +159,57 @@ const char* Tokenizer::Tables::encode_alone(const char* at, const char* end, IdW
     return at + (special != nullptr ? special->text.size() : 1);
 }
 
-template <bool kCached>
-std::int64_t Tokenizer::Tables::encode(std::string_view text, std::vector<std::int32_t>& result,
-                                       WordCache::Table* cache) const {
+/// The loop that meets every word: a look at 16 bytes gives its end and its key.
+template <bool kLower>
+std::int64_t Tokenizer::Tables::encode_text(std::string_view text, std::vector<std::int32_t>& result,
+                                            WordCache::Table* cache) const {
     IdWriter ids(result, text.size() / 4 + 8);
     Word word;
     std::int64_t invalid = 0;
     const char* const end = text.data() + text.size();
-    for (const char* at = text.data(); at != end;) {
-        if (byte_class(*at) == ByteClass::space) {
-            ++at;
-            continue;
-        }
-        if (byte_class(*at) == ByteClass::punctuation) {
-            at = encode_alone(at, end, ids);
+    for (const char* at = text.data(); at != end; at += at != end && *at == ' ' ? 1 : 0) {
+        const ShortRun run = short_run<kLower>(at, end);
+        if (run.bytes == 0) {
+            at = byte_class(*at) == ByteClass::space ? at + 1 : encode_alone(at, end, ids);
             continue;
         }
         WordCache::Table::Entry* entry = nullptr;
-        ShortRun run{};
-        if (kCached && end - at >= kShortRun) {
-            run = short_run(at);
+        if (run.bytes < kShortRun && cache != nullptr) {
             entry = &cache->entry(run);
-            if (entry->low == run.low && entry->high == run.high) {
+            if (entry->low == run.low && entry->high == run.high) [[likely]] {
                 // All are written, the true number counts: no branch on it.
-                std::copy_n(entry->ids.begin(), WordCache::Table::kIds, ids.room(WordCache::Table::kIds));
-                ids.advance(static_cast<std::size_t>(entry->count));
+                std::copy_n(entry->ids.data(), WordCache::Table::kIds, ids.room(WordCache::Table::kIds));
+                ids.advance(entry->count);
                 at += run.bytes;
                 continue;
             }
         }
         const std::size_t before = ids.size();
-        const char* stop = at;
+        const std::int32_t whole = run.bytes < kShortRun ? words.find(run) : -1;
         bool context = false;
         std::int64_t replaced = 0;
-        const PieceTrie::Match whole = pieces.whole_word(at, end);
-        if (whole.id >= 0) {
-            ids.push(whole.id);
-            stop = at + whole.bytes;
+        if (whole >= 0) {
+            ids.push(whole);
+            at += run.bytes;
         } else {
-            stop = end_of_run(at, end);
+            const char* const stop = run.bytes < kShortRun ? at + run.bytes : end_of_run(at, end);
             replaced = encode_run(text, static_cast<std::size_t>(at - text.data()),
                                   static_cast<std::size_t>(stop - text.data()), word, ids, context);
+            invalid += replaced;
+            at = stop;
         }
         const std::size_t added = ids.size() - before;
-        if (entry != nullptr && run.bytes < kShortRun && added <= WordCache::Table::kIds && !context && replaced == 0) {
+        if (entry != nullptr && added <= WordCache::Table::kIds && !context && replaced == 0) {
             *entry = {.low = run.low, .high = run.high, .ids = {}, .count = static_cast<std::int32_t>(added)};
-            std::copy_n(ids.at(before), added, entry->ids.begin());
+            std::copy_n(ids.from(before), added, entry->ids.begin());
         }
-        invalid += replaced;
-        at = stop;
     }
     return invalid;
+}
+
+std::int64_t Tokenizer::Tables::encode(std::string_view text, std::vector<std::int32_t>& ids,
+                                       WordCache::Table* cache) const {
+    return options.lowercase ? encode_text<true>(text, ids, cache) : encode_text<false>(text, ids, cache);
 }
 
 void Tokenizer::Tables::append_pieces(const Word& word, std::int32_t index, std::vector<Piece>& found) const {
@@ -227,7 +235,7 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>& ids) const {
-    return tables_->encode<false>(utf8, ids, nullptr);
+    return tables_->encode(utf8, ids, nullptr);
 }
 
 std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>& ids, WordCache& cache) const {
@@ -235,7 +243,7 @@ std::int64_t Tokenizer::encode(std::string_view utf8, std::vector<std::int32_t>&
         *cache.table_ = {};
         cache.table_->tokenizer = tables_->serial;
     }
-    return tables_->encode<true>(utf8, ids, cache.table_.get());
+    return tables_->encode(utf8, ids, cache.table_.get());
 }
 
 std::int64_t Tokenizer::encode_with_offsets(std::string_view utf8, std::vector<Piece>& pieces) const {

@@ -50,7 +50,7 @@ struct Piece {
     bool operator==(const Piece&) const = default;
 };
 
-/// Remembers the ids of short words. Owned by one thread and used with one Tokenizer; 256 KiB.
+/// Remembers the ids of short words. Owned by one thread and used with one Tokenizer; 1 MiB.
 class WordCache {
 public:
     WordCache();

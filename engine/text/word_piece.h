@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 
-#include "engine/text/byte_scan.h"
 #include "engine/text/piece_trie.h"
 #include "engine/text/tokenizer.h"
 
@@ -19,10 +18,7 @@ public:
           max_characters_(max_word_characters(options.mode)) {
         for (int c = 0; c < 256; ++c) {
             const bool upper = options.lowercase && c >= 'A' && c <= 'Z';
-            const auto folded = static_cast<unsigned char>(upper ? c - 'A' + 'a' : c);
-            fold_[static_cast<std::size_t>(c)] = folded;
-            letter_fold_[static_cast<std::size_t>(c)] =
-                kByteClass[static_cast<std::size_t>(c)] == ByteClass::letter ? folded : ' ';
+            fold_[static_cast<std::size_t>(c)] = static_cast<unsigned char>(upper ? c - 'A' + 'a' : c);
         }
     }
 
@@ -42,21 +38,11 @@ public:
         }
     }
 
-    /// The piece that is the whole run of ASCII letters and digits at `text`, or none (id -1): nine words in ten of
-    /// English. Saves looking for the end of the word first.
-    PieceTrie::Match whole_word(const char* text, const char* end) const {
-        const PieceTrie::Match match = trie_.longest(PieceTrie::begins_word, text, end, letter_fold_.data());
-        const char* stop = text + match.bytes;
-        const bool whole = match.bytes > 0 && match.bytes <= max_characters_ && (stop == end || ends_run(*stop));
-        return whole ? match : PieceTrie::Match{-1, 0};
-    }
-
 private:
     PieceTrie trie_;
     std::int32_t unknown_;
-    std::int64_t max_characters_;                   // of a word; a longer one is [UNK]
-    std::array<unsigned char, 256> fold_{};         // every byte but an ASCII capital is itself
-    std::array<unsigned char, 256> letter_fold_{};  // the same, and space for what is no ASCII letter or digit
+    std::int64_t max_characters_;            // of a word; a longer one is [UNK]
+    std::array<unsigned char, 256> fold_{};  // every byte but an ASCII capital is itself
 };
 
 }  // namespace cloze

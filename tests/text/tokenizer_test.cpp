@@ -217,7 +217,7 @@ TEST_CASE("a short run ends where the first space or punctuation stands, for eve
         for (int place = 0; place < kShortRun; ++place) {
             std::string text(kShortRun, 'x');
             text[static_cast<std::size_t>(place)] = static_cast<char>(c);
-            const ShortRun run = short_run(text.data());
+            const ShortRun run = short_run<false>(text.data(), text.data() + kShortRun);
             const bool ends = ends_run(static_cast<char>(c));
             char key[kShortRun];
             std::memcpy(key, &run.low, 8);
