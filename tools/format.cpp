@@ -84,7 +84,7 @@ std::string scientific(double value, int digits) {
 }
 
 std::string counted(std::int64_t count, std::string_view noun) {
-    return grouped(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
+    return grouped(count) + " " + std::string(noun) + (count == 1 ? "" : noun.ends_with("ch") ? "es" : "s");
 }
 
 std::string sparkline(const std::vector<double>& values, int width, bool unicode) {

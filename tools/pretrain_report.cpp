@@ -11,8 +11,7 @@ using Rows = std::vector<std::pair<std::string, std::string>>;
 
 std::string batch_text(const RunRecipe& recipe, const Preflight& p) {
     const double each = p.sequences_per_step / static_cast<double>(p.micro_batches);
-    return fixed(p.sequences_per_step, 1) + " sequences a step = " + counted(p.micro_batches, "micro-batch") +
-           (p.micro_batches == 1 ? "" : "es") + " x " + fixed(each, 1) +
+    return fixed(p.sequences_per_step, 1) + " sequences a step = " + counted(p.micro_batches, "micro-batch") + " x " + fixed(each, 1) +
            " (asked: " + grouped(recipe.global_batch_size) + "), " + grouped(p.capacity.tokens) + " tokens each";
 }
 

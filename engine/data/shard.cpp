@@ -82,6 +82,8 @@ void Shard::parse() {
     reader.check(table_.tokens <= limit && table_.sentences < limit && table_.documents < limit, "counts of ",
                  table_.tokens, " tokens, ", table_.sentences, " sentences and ", table_.documents,
                  " documents do not fit 32-bit offsets");
+    reader.check(table_.vocabulary_size >= 1 && table_.vocabulary_size <= std::uint64_t{1} << 31, "a vocabulary of ",
+                 table_.vocabulary_size, " entries is not possible");
     const std::uint64_t items[] = {table_.tokens, table_.sentences + 1, table_.documents + 1};
     const std::uint32_t item_bytes[] = {preamble.token_bytes, 4, 4};
     for (std::size_t i = 0; i < 3; ++i) {

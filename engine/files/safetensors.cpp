@@ -253,7 +253,7 @@ void require_storable(const std::vector<TensorToStore>& tensors, const std::stri
 std::string header_text(const std::vector<const TensorToStore*>& tensors,
                         const std::map<std::string, std::string>& metadata) {
     std::string header = "{";
-    if (!metadata.empty()) header += "\"" + std::string(kMetadataKey) + "\":" + Json(metadata).dump();
+    if (!metadata.empty()) header += text("\"", kMetadataKey, "\":", Json(metadata).dump());
     std::int64_t offset = 0;
     for (const TensorToStore* tensor : tensors) {
         const std::int64_t end = offset + *bytes_of(tensor->type, tensor->shape);

@@ -148,6 +148,8 @@ TEST_CASE("what cannot be, though signed, is refused by name") {
                Contains("shard version 2, this program reads version 1"));
     CHECK_THAT(complaint_after([](AlignedBytes& f) { f.at<std::uint32_t>(12) = 3; }), Contains("3 bytes"));
     CHECK_THAT(complaint_after([](AlignedBytes& f) { f.at<std::uint32_t>(12) = 4; }), Contains("section table"));
+    CHECK_THAT(complaint_after([](AlignedBytes& f) { f.table().vocabulary_size = ~std::uint64_t{0}; }),
+               Contains("is not possible"));
     CHECK_THAT(complaint_after([](AlignedBytes& f) { f.at<std::uint16_t>(64) = 100; }),
                Contains("id 100 is outside the vocabulary of 100"));
     CHECK_THAT(complaint_after([](AlignedBytes& f) { f.at<std::uint32_t>(f.table().sections[1].offset + 4) = 0; }),

@@ -22,11 +22,13 @@ cmake -S . -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-clang++-14}" -DCM
 rm build-fuzz.log
 cmake --build build-fuzz --target "${targets[@]/%/_fuzz}"
 
+# No stacks of allocations and no leak search per input: about twice as many inputs a second.
+export ASAN_OPTIONS=malloc_context_size=1
 failed=0
 for target in "${targets[@]}"; do
     corpus=build-fuzz/corpus/$target findings=build-fuzz/findings
     mkdir -p "$corpus" "$findings"
-    options=(-max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0
+    options=(-max_total_time="$seconds" -max_len=1024 -timeout=10 -detect_leaks=0 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0
              -artifact_prefix="$findings/$target-")
     [ ! -e "tests/fuzz/$target.dict" ] || options+=(-dict="tests/fuzz/$target.dict")
     echo "== $target, $seconds s"

@@ -24,7 +24,7 @@ void sample_from(const std::shared_ptr<const cloze::Shard>& shard) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     cloze::test::AlignedBytes file({reinterpret_cast<const char*>(data), size});
-    if (size >= sizeof(cloze::ShardTable) && size % 8 == 0) file.sign();
+    if (size >= sizeof(cloze::ShardPreamble) + sizeof(cloze::ShardTable) && size % 8 == 0) file.sign();
     try {
         const auto shard = cloze::Shard::from_bytes(file.bytes(), "fuzz.shard");
         shard->verify();
