@@ -76,9 +76,8 @@ std::vector<std::string> with_marked_texts(std::vector<std::string> arguments) {
 void take_marks_off(CLI::App& command) {
     for (CLI::Option* option : command.get_options()) {
         if (option->get_type_size() == 0) continue;
-        option->transform([](const std::string& value) {
-            return value.starts_with(kTextMark) ? value.substr(1) : value;
-        });
+        option->transform(
+            [](const std::string& value) { return value.starts_with(kTextMark) ? value.substr(1) : value; });
     }
 }
 

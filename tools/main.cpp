@@ -39,7 +39,7 @@ int complain(const std::string& name, std::string message, int code) {
 
 int run(CommandLine& command_line, const std::vector<std::string>& arguments) {
     command_line.run(arguments);
-    if (std::fflush(stdout) != 0) {
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
         fail(Fault::io, "cannot write to standard output; is the disk full?");
     }
     return 0;

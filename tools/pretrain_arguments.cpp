@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/train/run_record.h"
 #include "tools/device_choice.h"
 
 namespace cloze {
@@ -139,33 +140,6 @@ void resolve_samples(PretrainArguments& a) {
     require((ranks & (ranks - 1)) == 0, "--virtual-ranks ", ranks, " is not a power of two");
 }
 
-Json sample_json(const SampleSettings& samples) {
-    return {{"max_seq_length", samples.max_seq_length},
-            {"max_predictions_per_seq", samples.max_predictions()},
-            {"masked_lm_prob", samples.masked_lm_prob},
-            {"short_seq_prob", samples.short_seq_prob},
-            {"mask_share", samples.mask_share},
-            {"random_share", samples.random_share},
-            {"keep_share", samples.keep_share},
-            {"whole_word_mask", samples.whole_word_mask},
-            {"next_sentence", name_of(samples.next_sentence)}};
-}
-
-Json optimizer_json(const OptimizerRecipe& recipe) {
-    return {{"optimizer", name_of(recipe.kind)},
-            {"learning_rate", recipe.schedule.base},
-            {"schedule", name_of(recipe.schedule.kind)},
-            {"warmup_steps", recipe.schedule.warmup_steps},
-            {"max_steps", recipe.schedule.total_steps},
-            {"poly_degree", recipe.schedule.degree},
-            {"beta1", recipe.beta1},
-            {"beta2", recipe.beta2},
-            {"epsilon", recipe.epsilon},
-            {"weight_decay", recipe.weight_decay},
-            {"bias_correction", recipe.bias_correction},
-            {"max_grad_norm", recipe.max_gradient_norm}};
-}
-
 Json handling_json(const RunHandling& handling) {
     return {{"threads", handling.threads},
             {"log_every", handling.log_every},
@@ -212,11 +186,10 @@ Json resolved_config(const PretrainArguments& arguments, const CLI::App& app) {
             {"output", arguments.handling.output.string()},
             {"init_from", recipe.init_from.string()},
             {"device", "cpu"},
-            {"seed", recipe.samples.seed},
             {"model", std::move(model)},
             {"initialization", name_of(recipe.initialization)},
-            {"samples", sample_json(recipe.samples)},
-            {"optimizer", optimizer_json(recipe.optimizer)},
+            {"samples", samples_record(recipe.samples)},
+            {"optimizer", optimizer_record(recipe.optimizer)},
             {"batch",
              {{"global_batch_size", recipe.global_batch_size},
               {"micro_batch_tokens", recipe.micro_batch_tokens},

@@ -11,8 +11,9 @@ using Rows = std::vector<std::pair<std::string, std::string>>;
 
 std::string batch_text(const RunRecipe& recipe, const Preflight& p) {
     const double each = p.sequences_per_step / static_cast<double>(p.micro_batches);
-    return fixed(p.sequences_per_step, 1) + " sequences a step = " + counted(p.micro_batches, "micro-batch") + " x " + fixed(each, 1) +
-           " (asked: " + grouped(recipe.global_batch_size) + "), " + grouped(p.capacity.tokens) + " tokens each";
+    return fixed(p.sequences_per_step, 1) + " sequences a step = " + counted(p.micro_batches, "micro-batch") + " x " +
+           fixed(each, 1) + " (asked: " + grouped(recipe.global_batch_size) + "), " + grouped(p.capacity.tokens) +
+           " tokens each";
 }
 
 std::string checkpoint_text(const Preflight& p) {
@@ -55,14 +56,11 @@ void report_preflight(Console& console, const RunRecipe& recipe, const Preflight
                       counted(p.parameters, "parameter")},
         {"memory", bytes_text(p.memory_bytes)},
         {"checkpoints", checkpoint_text(p)},
+        {"time", duration_text(p.least_seconds) + " at least: what the matrix products alone take here"},
         {"work", scaled(p.step_flops) + "FLOP a step; " + counted(p.threads, "thread") + ", " + p.matrix_library},
     };
     console.table(rows);
     for (const std::string& note : p.notes) console.line("  note: " + note);
-    if (p.free_bytes < p.checkpoint_bytes) {
-        fail(Fault::io, "a checkpoint needs ", bytes_text(p.checkpoint_bytes), " and only ", bytes_text(p.free_bytes),
-             " are free; free space or choose another --output");
-    }
 }
 
 void report_progress(Console& console, const Progress& p, bool next_sentence) {

@@ -2,13 +2,17 @@
 #pragma once
 
 #include <algorithm>
+#include <sched.h>
 #include <thread>
 
 namespace cloze {
 
-/// 0 means every core this process may use.
+/// 0 means every core this process may use: those of its affinity, where a scheduler has given it a few of many.
 inline int thread_count(int asked) {
-    return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (asked > 0) return asked;
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // more cores than the set can name
 }
 
 }  // namespace cloze

@@ -5,7 +5,7 @@
 //   training_state.json       step, place in the sample stream, recipe; size and checksum of every file; written last
 //
 // Written aside, brought to the disk, renamed (engine/files/atomic_folder.h); a folder without a valid manifest does
-// not exist. Tested by tests/train/checkpoint_test.cpp and tests/train/kill_test.sh.
+// not exist. Tested by tests/train/checkpoint_test.cpp and tests/train/kill_test.py.
 #pragma once
 
 #include <filesystem>

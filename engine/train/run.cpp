@@ -38,6 +38,7 @@ public:
 
 private:
     void open_output();
+    void require_space() const;
     void start_or_resume();
     void initialize_weights();
     void train_step();
@@ -71,10 +72,12 @@ RunResult Run::execute() {
                         tokenizer_mode_name(plan_.dataset->info().tokenizer.mode));
     if (!handling_.preflight_only) open_output();
     start_or_resume();
+    const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
+    plan_.preflight.least_seconds *= 1 - static_cast<double>(plan_.preflight.resumed_step) / static_cast<double>(steps);
     if (observer_.on_preflight) observer_.on_preflight(plan_.preflight);
+    require_space();
     if (handling_.preflight_only) return result_;
 
-    const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
     while (trainer_->steps_done() < steps && !stop_requested()) {
         train_step();
         const std::int64_t done = trainer_->steps_done();
@@ -106,6 +109,13 @@ void Run::open_output() {
         }
         write_file_atomic(handling_.output / kRunRecord, json_text(record_));
     }
+}
+
+void Run::require_space() const {
+    const Preflight& p = plan_.preflight;
+    if (p.resumed_step == p.steps || p.free_bytes >= p.checkpoint_bytes) return;
+    fail(Fault::io, "a checkpoint needs ", p.checkpoint_bytes, " bytes and only ", p.free_bytes, " are free at ",
+         handling_.output.string(), "; free space or choose another --output");
 }
 
 void Run::start_or_resume() {

@@ -62,6 +62,7 @@ struct Preflight {
     std::int64_t checkpoint_bytes;
     std::int64_t free_bytes;  // where the checkpoints go
     double step_flops;        // of a step, forward and backward
+    double least_seconds;     // of the steps that are left, if they were matrix products alone; measured
     std::string matrix_library;
     int threads;
     std::int64_t resumed_step;       // 0: a fresh run

@@ -1,15 +1,19 @@
 #include "engine/train/run_plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "engine/device/gemm.h"
+#include "engine/device/gemm_speed.h"
 #include "engine/files/write.h"
 #include "engine/train/checkpoint.h"
 #include "kernels/core/parallel.h"
 
 namespace cloze {
 namespace {
+
+constexpr std::int64_t kTimedRows = 512;  // of the product that the estimate of time stands on
 
 void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     const OptimizerRecipe& optimizer = recipe.optimizer;
@@ -72,6 +76,10 @@ void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan&
     const double tokens = shape.sequences_per_step * epoch.mean_length();
     preflight.step_flops =
         step_flops(plan.recipe.model, shape.sequences_per_step, tokens, tokens * plan.recipe.samples.masked_lm_prob);
+    const BertConfig& model = plan.recipe.model;
+    preflight.least_seconds = static_cast<double>(schedule.total_steps) * preflight.step_flops /
+                              measured_gemm_flops_per_second(std::min(shape.capacity.tokens, kTimedRows),
+                                                             model.intermediate_size, model.hidden_size);
     preflight.matrix_library = host_gemm_library();
     preflight.threads = thread_count();
 }

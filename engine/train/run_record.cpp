@@ -16,6 +16,8 @@ void flatten(const Json& json, const std::string& prefix, std::map<std::string, 
     }
 }
 
+}  // namespace
+
 Json optimizer_record(const OptimizerRecipe& recipe) {
     return {{"kind", name_of(recipe.kind)},
             {"beta1", recipe.beta1},
@@ -43,8 +45,6 @@ Json samples_record(const SampleSettings& samples) {
             {"next_sentence", name_of(samples.next_sentence)},
             {"seed", samples.seed}};
 }
-
-}  // namespace
 
 Json record_of(const RunRecipe& recipe, const std::string& corpus, const std::string& tokenizer) {
     Json json = Json::object();

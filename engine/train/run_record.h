@@ -13,6 +13,10 @@ namespace cloze {
 
 inline constexpr const char* kRunRecord = "run.json";
 
+/// Every setting by its key in a record.
+Json optimizer_record(const OptimizerRecipe& recipe);
+Json samples_record(const SampleSettings& samples);
+
 /// Everything that decides the numbers of a run, as JSON. `corpus` is TokenStore::identity() of the training split.
 Json record_of(const RunRecipe& recipe, const std::string& corpus, const std::string& tokenizer);
 

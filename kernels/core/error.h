@@ -1,6 +1,6 @@
 // Errors. `require` is for what a caller can get wrong, `fail` ends an operation with a message that says what to do
 // next, `check` is for library status, `assert` only for our own mistakes. Nothing here ends the process:
-// tools/main.cpp alone turns a Fault into an exit code (docs/formats.md lists them). Tested by
+// tools/main.cpp alone turns a Fault into an exit code (docs/command_line.md lists them). Tested by
 // tests/kernels/core_test.cpp.
 #pragma once
 

@@ -158,6 +158,17 @@ def text_findings(path: str, source: str) -> Iterator[Finding]:
                       f"`{match.group()}`: finish it, or describe it as an issue")
 
 
+NAMED_TEST = re.compile(r"\btests/[\w/]+\.(?:cpp|py|sh)\b")
+
+
+def named_test_findings(root: Path, path: str, source: str) -> Iterator[Finding]:
+    """"Tested by tests/..." in a comment is a promise."""
+    for number, line in enumerate(source.split("\n"), 1):
+        for name in NAMED_TEST.findall(line) if line.lstrip().startswith(("//", "#")) else ():
+            if not (root / name).is_file():
+                yield Finding(path, number, "named test", f"{name} does not exist")
+
+
 NAMED_SCOPE = re.compile(r"\b(namespace|class|struct|union|enum)\b|\bextern\s*\"\"")
 MEMBER_INITIALIZER = re.compile(r"\)[^()]*[:,]\s*[\w:]+(<[^()]*>)?\s*$")
 
@@ -208,6 +219,7 @@ def findings(root: Path) -> Iterator[Finding]:
         path = file.relative_to(root).as_posix()
         source = file.read_text(encoding="utf-8")
         yield from text_findings(path, source)
+        yield from named_test_findings(root, path, source)
         if file.suffix in CPP_SUFFIXES:
             code = without_comments_and_strings(source)
             yield from include_findings(root, path, source)

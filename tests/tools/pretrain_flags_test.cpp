@@ -27,7 +27,7 @@ TEST_CASE("print-config resolves every value and touches nothing") {
     CHECK(config["optimizer"]["learning_rate"] == 2e-3);
     CHECK(config["optimizer"]["warmup_steps"] == 40);
     CHECK(config["optimizer"]["bias_correction"] == false);
-    CHECK(config["optimizer"]["optimizer"] == "lamb");
+    CHECK(config["optimizer"]["kind"] == "lamb");
     CHECK(config["optimizer"]["schedule"] == "google-linear");
     CHECK(config["model"]["hidden_act"] == "gelu_new");
     CHECK(config["model"]["hidden_dropout_prob"] == 0.0);

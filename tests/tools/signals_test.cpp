@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <csignal>
+#include <thread>
 
 #include "tests/tools/workshop.h"
 
@@ -47,12 +50,18 @@ TEST_CASE("a signal saves, leaves with 75, and the same command ends with the by
 TEST_CASE("Ctrl-C is answered at once, and again") {
     Workshop shop;
     shop.with_dataset();
-    Program program(shop.pretrain("run", 1000000, {"--log-every", "1"}));
-    REQUIRE(program.printed("step 2/"));
+    // Steps long enough that the second signal comes within the first's.
+    std::vector<std::string> arguments = shop.pretrain("run", 1000000, {"--log-every", "1"});
+    *std::next(std::find(arguments.begin(), arguments.end(), "--global-batch-size")) = "20000";
+    Program program(arguments);
+    REQUIRE(program.printed("step 1/"));
+    program.send(SIGINT);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // two at once would be one
     program.send(SIGINT);
     const Ended stopped = program.wait();
     CHECK(stopped.exit_code == 75);
     CHECK(stopped.err.find("stopping after this step") != std::string::npos);
+    CHECK(stopped.err.find("still finishing the step") != std::string::npos);
     CHECK(stopped.err.find("same command again") != std::string::npos);
 }
 
