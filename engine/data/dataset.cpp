@@ -132,8 +132,13 @@ Dataset Dataset::open(const std::filesystem::path& folder) {
             require_input(record != manifest.files.end(), source, ": shard ", name,
                           " is not among its files; run cloze prepare again");
             auto shard = Shard::open(folder / name, record->bytes);
-            require_input(shard->table().vocabulary_hash == info.vocabulary_hash, shard->source(),
-                          ": made with another vocabulary than this dataset's; run cloze prepare again");
+            const ShardTable& table = shard->table();
+            require_input(table.vocabulary_hash == info.vocabulary_hash &&
+                              std::cmp_equal(table.vocabulary_size, info.vocabulary_size),
+                          shard->source(), ": made with another vocabulary (", table.vocabulary_size,
+                          " entries, checksum ", checksum_text(table.vocabulary_hash), ") than this dataset's (",
+                          info.vocabulary_size, ", ", checksum_text(info.vocabulary_hash),
+                          "); run cloze prepare again");
             dataset.shards_[static_cast<std::size_t>(which)].push_back(std::move(shard));
         }
         std::int64_t documents = 0;

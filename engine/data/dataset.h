@@ -1,5 +1,5 @@
 // A dataset folder: what `cloze prepare` leaves. dataset.json (manifest), vocab.txt, and shards of two splits. The
-// format is in docs/formats.md. Tested by tests/data/dataset_test.cpp and tests/data/prepare_test.cpp.
+// format is in docs/formats.md. Tested by tests/data/prepare_test.cpp.
 #pragma once
 
 #include <array>

@@ -10,6 +10,7 @@
 #include "engine/data/text_input.h"
 #include "kernels/core/error.h"
 #include "tests/data/corpus.h"
+#include "tests/data/shard_bytes.h"
 #include "tests/files/faulty_calls.h"
 #include "tests/support.h"
 
@@ -404,6 +405,14 @@ TEST_CASE("a dataset that was tampered with is refused with the file's name") {
                                  fs::copy_options::overwrite_existing);
                }),
                Contains("train"));
+    CHECK_THAT(complaint([](const fs::path& f) {
+                   AlignedBytes shard(read_file(f / "train-00000.shard"));
+                   shard.table().vocabulary_size += 1;
+                   shard.sign();
+                   write_file(f / "train-00000.shard",
+                              {reinterpret_cast<const char*>(shard.bytes().data()), shard.bytes().size()});
+               }),
+               Contains("train-00000.shard: made with another vocabulary (68 entries, ") && Contains("(67, "));
     CHECK_THAT(complaint([](const fs::path& f) {
                    std::string vocabulary = read_file(f / "vocab.txt");
                    write_file(f / "vocab.txt", vocabulary + "extra\n");
