@@ -10,12 +10,6 @@ add_library(cloze_xxhash INTERFACE)
 target_include_directories(cloze_xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE_DIR})
 target_link_libraries(cloze_xxhash INTERFACE ${XXHASH_LIBRARY})
 
-find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)  # libutf8proc-dev
-find_library(UTF8PROC_LIBRARY utf8proc REQUIRED)
-add_library(cloze_utf8proc INTERFACE)
-target_include_directories(cloze_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
-target_link_libraries(cloze_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
-
 find_package(OpenMP COMPONENTS CXX)
 
 # oneDNN (libdnnl-dev) is found by its files: its own CMake package asks for OpenCL, which Debian does not bring with it.

@@ -19,7 +19,6 @@ cmake              | build  | required | cmake                  | configures the
 ninja-build        | build  | required | ninja                  | runs the build
 nlohmann-json3-dev | build  | required | <nlohmann/json.hpp>    | reads and writes config.json
 libcli11-dev       | build  | required | <CLI/CLI.hpp>          | the command line
-libutf8proc-dev    | build  | required | <utf8proc.h>           | Unicode tables of the tokenizer
 libxxhash-dev      | build  | required | <xxhash.h>             | checksums of shards and checkpoints
 libdnnl-dev        | build  | optional | <oneapi/dnnl/dnnl.hpp> | oneDNN: host matrix products, about ten times faster
 ccache             | build  | optional | ccache                 | makes building again quick

@@ -4,7 +4,7 @@
 //
 // Greedy matching from each piece's end may read bytes twice; words are short and limited (100 or 200 characters), so
 // the linear-time construction with failure links (Song et al., Fast WordPiece) was not worth its second table: on
-// English it would save nothing, since nine words in ten are one piece. Tested by tests/text/piece_trie_test.cpp.
+// English it would save nothing, since nine words in ten are one piece. Tested by tests/text/tokenizer_test.cpp.
 #pragma once
 
 #include <cstdint>

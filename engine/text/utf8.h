@@ -1,5 +1,5 @@
 // UTF-8, a character at a time. Invalid bytes are cut into sequences as Python's errors="replace" cuts them (the
-// maximal part that could have begun a character is one sequence). Tested by tests/text/utf8_test.cpp.
+// maximal part that could have begun a character is one sequence). Tested by tests/text/tokenizer_test.cpp.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The greedy longest match of a word's pieces: the same for the tokenizer and for the statistics of a new vocabulary.
-// Tested by tests/text/piece_trie_test.cpp.
+// Tested by tests/text/tokenizer_test.cpp.
 #pragma once
 
 #include <array>
