@@ -1,4 +1,4 @@
-// BertConfig: HuggingFace's configuration keys (BERT.md C.1), read from config.json or Google's bert_config.json.
+// BertConfig: HuggingFace's configuration keys, read from config.json or Google's bert_config.json.
 // Tested by tests/model/config_test.cpp.
 #pragma once
 

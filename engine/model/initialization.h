@@ -1,4 +1,4 @@
-// Initial weights (BERT.md C.1, C.16): N(0, initializer_range) for matrices and tables, 0 for biases, 1 for LayerNorm
+// Initial weights: N(0, initializer_range) for matrices and tables, 0 for biases, 1 for LayerNorm
 // weights. Each value is a function of (seed, parameter name, element), so it depends neither on the layout nor on
 // threads. Tested by tests/model/parameters_test.cpp.
 #pragma once

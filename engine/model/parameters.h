@@ -1,4 +1,4 @@
-// The parameter table: every tensor of BertForPreTraining by its HuggingFace name (BERT.md C.4), laid out in the order
+// The parameter table: every tensor of BertForPreTraining by its HuggingFace name, laid out in the order
 // in which backward finishes the gradients. Weights, working copy, gradients and moments are flat buffers of this
 // layout; optimizer, checkpoints and communication buckets iterate over its rows. Tested by
 // tests/model/parameters_test.cpp.

@@ -1,4 +1,4 @@
-// Weights in and out of safetensors, by HuggingFace names. Reading follows the loader rules of BERT.md C.4: old names,
+// Weights in and out of safetensors, by HuggingFace names. Reading follows these rules: old names,
 // prefixes left by wrappers, tied and padded tables, and missing heads are accepted and reported, never guessed
 // silently. Tested by tests/model/weights_file_test.cpp.
 #pragma once

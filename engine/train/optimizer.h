@@ -8,7 +8,7 @@
 
 namespace cloze {
 
-/// Defaults: Google's pretraining recipe (BERT.md C.2) with bias correction, so that small runs are stable.
+/// Defaults: Google's pretraining recipe with bias correction, so that small runs are stable.
 struct OptimizerRecipe {
     OptimizerKind kind = OptimizerKind::adamw;
     double beta1 = 0.9;

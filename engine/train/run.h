@@ -22,11 +22,11 @@ namespace cloze {
 
 /// Everything that decides the numbers of a run; written to run.json.
 struct RunRecipe {
-    std::filesystem::path data;       // dataset folder of `cloze prepare`
-    BertConfig model;                 // vocab_size is taken from the data
-    std::filesystem::path init_from;  // a checkpoint whose weights to start from; empty: random
-    SampleSettings samples;           // sequence length, masking, next sentence, seed
-    OptimizerRecipe optimizer;        // schedule.total_steps = steps of the run
+    std::filesystem::path data;            // dataset folder of `cloze prepare`
+    BertConfig model;                      // vocab_size is taken from the data
+    std::filesystem::path init_from = {};  // a checkpoint whose weights to start from; empty: random
+    SampleSettings samples;                // sequence length, masking, next sentence, seed
+    OptimizerRecipe optimizer;             // schedule.total_steps = steps of the run
     Initialization initialization = Initialization::truncated_normal;
     std::int64_t global_batch_size = 256;    // sequences a step, on average
     std::int64_t micro_batch_tokens = 4096;  // upper limit of a micro-batch
@@ -96,12 +96,12 @@ struct Evaluation {
 };
 
 struct RunObserver {
-    std::function<void(const std::string& stage)> on_stage;  // "verifying the data", before long work
-    std::function<void(const Preflight&)> on_preflight;
-    std::function<void(const Progress&)> on_progress;  // every log_every steps, and the last
-    std::function<void(const Evaluation&)> on_evaluation;
-    std::function<void(const std::filesystem::path&)> on_checkpoint;  // after it is verified
-    std::function<bool()> stop_requested;                             // asked after every step
+    std::function<void(const std::string& stage)> on_stage = {};  // "verifying the data", before long work
+    std::function<void(const Preflight&)> on_preflight = {};
+    std::function<void(const Progress&)> on_progress = {};  // every log_every steps, and the last
+    std::function<void(const Evaluation&)> on_evaluation = {};
+    std::function<void(const std::filesystem::path&)> on_checkpoint = {};  // after it is verified
+    std::function<bool()> stop_requested = {};                             // asked after every step
 };
 
 struct RunResult {

@@ -1,4 +1,4 @@
-// Learning-rate schedules with warm-up (BERT.md C.2, C.3). `t` counts updates from 0, w = warm-up steps, T = total
+// Learning-rate schedules with warm-up. `t` counts updates from 0, w = warm-up steps, T = total
 // steps.
 //
 //   linear         base * t / w while t < w, then base * (T - t) / (T - w)            HuggingFace; continuous

@@ -17,7 +17,7 @@ BertConfig cased(BertConfig config) {
     return config;
 }
 
-/// The checkpoint's tensors as BERT.md and transformers list them: name and shape.
+/// The checkpoint's tensors as transformers lists them: name and shape.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> published_tensors(const BertConfig& config) {
     const std::int64_t hidden = config.hidden_size, wide = config.intermediate_size;
     std::vector<std::pair<std::string, std::vector<std::int64_t>>> tensors;
