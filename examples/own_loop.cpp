@@ -11,6 +11,7 @@
 #include "engine/data/step_shape.h"
 #include "engine/model/initialization.h"
 #include "engine/train/trainer.h"
+#include "kernels/core/error.h"
 
 int train(const char* folder, std::int64_t steps) {
     using namespace cloze;

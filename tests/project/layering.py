@@ -27,7 +27,7 @@ ARROWS = {
     "engine/cluster": ("engine/device", "kernels/core", "kernels"),
     "engine/train": ENGINE + ("kernels/core", "kernels"),
     "tools": ENGINE,
-    "examples": ENGINE,
+    "examples": ENGINE + ("kernels/core",),
     "tests": KERNELS + ENGINE + ("tools", "benchmarks"),
     "benchmarks": KERNELS + ENGINE + ("tools", "tests"),
 }
