@@ -22,19 +22,61 @@ constexpr std::string_view kNoSeal = "0000000000000000";
 constexpr std::int64_t kManifestLimit = 64 << 20;
 // Where the file system has no locks, a leftover is known by its age.
 constexpr std::int64_t kDeadAfterNanoseconds = std::int64_t{24} * 3600 * 1'000'000'000;
+constexpr int kMostLinks = 40;  // as Linux follows
+
+std::string unchanged(const std::filesystem::path& folder) {
+    return "nothing at " + folder.string() + " was changed";
+}
 
 bool is_plain_name(std::string_view name) {
     return !name.empty() && name != "." && name != ".." && name.find('/') == std::string_view::npos &&
            name.find('\0') == std::string_view::npos;
 }
 
+/// The folder that is made for `path`: a symbolic link cannot be replaced by a folder, what it leads to can.
+std::filesystem::path followed(const std::filesystem::path& path) {
+    std::filesystem::path result = without_trailing_slash(path);
+    std::string target;
+    int links = 0;
+    while (system_calls().read_link(result.c_str(), target) == 0) {
+        if (++links > kMostLinks) fail_system("look at", path, ELOOP, unchanged(path));
+        result = without_trailing_slash(folder_of(result) / target);
+    }
+    if (errno != EINVAL && errno != ENOENT) fail_system("look at", result, errno, unchanged(path));
+    require(is_plain_name(result.filename().string()), "output folder '", path.string(),
+            "' has no name of its own: give the path of a folder to be made");
+    return result;
+}
+
+std::uint64_t device_of(const std::filesystem::path& folder, const Descriptor& descriptor) {
+    FileStatus status;
+    if (system_calls().status(descriptor.number(), status) < 0) {
+        fail_system("look at", folder, errno, unchanged(folder));
+    }
+    return status.device;
+}
+
+/// Ends at once what would fail at the last step, after all the work.
+void require_exchangeable(const std::filesystem::path& folder) {
+    const auto open = [](const std::filesystem::path& path) {
+        return Descriptor(system_calls().open(path.c_str(), O_PATH | O_DIRECTORY, 0));
+    };
+    const Descriptor present = open(folder);
+    if (!present && errno == ENOENT) return;
+    if (!present) fail_system("use as a folder", folder, errno, unchanged(folder));
+    const std::filesystem::path parent = folder_of(folder);
+    const Descriptor around = open(parent);
+    if (!around) fail_system("use as a folder", parent, errno, unchanged(folder));
+    require(device_of(folder, present) == device_of(parent, around), "output folder ", folder.string(),
+            ": a file system is mounted there, so it cannot be replaced as a whole; give a folder inside it");
+}
+
 }  // namespace
 
-AtomicFolder::AtomicFolder(const std::filesystem::path& final_folder) : final_(without_trailing_slash(final_folder)) {
-    require(is_plain_name(final_.filename().string()), "output folder '", final_folder.string(),
-            "' has no name of its own: give the path of a folder to be made");
-    consequence_ = "nothing at " + final_.string() + " was changed";
+AtomicFolder::AtomicFolder(const std::filesystem::path& final_folder)
+    : final_(followed(final_folder)), consequence_(unchanged(final_)) {
     make_folders(final_.parent_path(), consequence_);
+    require_exchangeable(final_);
     temporary_ = name_beside(final_, kWritingMark);
     if (system_calls().make_folder(temporary_.c_str()) < 0) {
         fail_system("make the folder", temporary_, errno, consequence_);
@@ -233,9 +275,12 @@ bool is_dead(const std::filesystem::path& path) {
            now - status.modified_nanoseconds > kDeadAfterNanoseconds;
 }
 
-}  // namespace
-
-std::vector<std::string> remove_leftovers(const std::filesystem::path& parent) {
+/// Of the folder and the files named `of`, or of all when it is empty.
+std::vector<std::string> clear(const std::filesystem::path& parent, std::string_view of) {
+    const auto front_of = [of](const std::string& name, std::string_view mark) {
+        const std::string_view front = name_before(name, mark);
+        return of.empty() || front == of ? front : std::string_view{};
+    };
     std::vector<std::string> done;
     std::vector<std::string> names;
     if (system_calls().list_folder(parent.c_str(), names) < 0) {
@@ -245,7 +290,7 @@ std::vector<std::string> remove_leftovers(const std::filesystem::path& parent) {
     // As long as NAME is missing, NAME.old-* is its last good contents.
     std::set<std::string> present(names.begin(), names.end());
     for (const std::string& name : names) {
-        const std::string final_name(name_before(name, kAsideMark));
+        const std::string final_name(front_of(name, kAsideMark));
         if (final_name.empty()) continue;
         const std::filesystem::path aside = parent / name, final_folder = parent / final_name;
         if (!present.insert(final_name).second) {
@@ -257,11 +302,22 @@ std::vector<std::string> remove_leftovers(const std::filesystem::path& parent) {
         }
     }
     for (const std::string& name : names) {
-        if (name_before(name, kWritingMark).empty() || !is_dead(parent / name)) continue;
+        if (front_of(name, kWritingMark).empty() || !is_dead(parent / name)) continue;
         remove_tree(parent / name);
         done.push_back(text("removed ", (parent / name).string(), ", which an interrupted run left"));
     }
     return done;
+}
+
+}  // namespace
+
+std::vector<std::string> remove_leftovers(const std::filesystem::path& parent) {
+    return clear(parent, {});
+}
+
+std::vector<std::string> remove_leftovers_of(const std::filesystem::path& final_folder) {
+    const std::filesystem::path folder = followed(final_folder);
+    return clear(folder_of(folder), folder.filename().string());
 }
 
 }  // namespace cloze

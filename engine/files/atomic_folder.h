@@ -38,7 +38,8 @@ struct FileRecord {
 class AtomicFolder {
 public:
     /// Makes the temporary folder (and the parents of `final_folder`). An existing folder of that name stays as it is
-    /// until commit().
+    /// until commit(). A symbolic link is followed: the folder it leads to is the one that is made. Refuses what
+    /// commit() could not replace: a file, or a folder that a file system is mounted on.
     explicit AtomicFolder(const std::filesystem::path& final_folder);
     /// Without commit(): removes the temporary folder, as far as the system lets it.
     ~AtomicFolder();
@@ -82,8 +83,8 @@ struct Manifest {
     std::vector<FileRecord> files;
 };
 
-/// Reads a manifest and checks it: its own checksum, every byte of it, and the form of "files". Throws Fault::io when
-/// missing or unreadable, Fault::input when damaged, naming it. Does not look at the files: see verify_folder.
+/// Reads a manifest and checks it: its own checksum, every byte of it, and the form of "files". Throws Fault::input
+/// when missing or damaged, Fault::io when unreadable, naming it. Does not look at the files: see verify_folder.
 Manifest read_manifest(const std::filesystem::path& folder, const std::string& manifest_name);
 
 /// What is wrong with the files of a folder, one line each ("model.safetensors: 1024 bytes, 2048 were written"):
@@ -97,5 +98,8 @@ void verify_folder(const std::filesystem::path& folder, const std::vector<FileRe
 /// folder back that was moved aside for a replacement that never came. Returns what it did, one line each. Call it when
 /// this run alone owns `parent`.
 std::vector<std::string> remove_leftovers(const std::filesystem::path& parent);
+
+/// The same for what dead runs left of this one folder, whatever lies beside it.
+std::vector<std::string> remove_leftovers_of(const std::filesystem::path& final_folder);
 
 }  // namespace cloze

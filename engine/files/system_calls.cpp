@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
@@ -67,6 +68,7 @@ int SystemCalls::status(int descriptor, FileStatus& status) {
     status.is_regular = S_ISREG(result.st_mode);
     status.bytes = result.st_size;
     status.modified_nanoseconds = std::int64_t{result.st_mtim.tv_sec} * 1'000'000'000 + result.st_mtim.tv_nsec;
+    status.device = result.st_dev;
     return 0;
 }
 
@@ -104,6 +106,14 @@ int SystemCalls::list_folder(const char* path, std::vector<std::string>& names) 
     errno = error_number;
     std::sort(names.begin(), names.end());
     return error_number == 0 ? 0 : -1;
+}
+
+int SystemCalls::read_link(const char* path, std::string& target) {
+    char name[PATH_MAX];
+    const ssize_t bytes = ::readlink(path, name, sizeof name);
+    if (bytes < 0) return -1;
+    target.assign(name, static_cast<std::size_t>(bytes));
+    return 0;
 }
 
 int SystemCalls::remove_file(const char* path) {
@@ -155,6 +165,8 @@ const char* remedy_for(int error_number) {
         case EISDIR: return "this is a folder: give a file";
         case EEXIST: return "it exists already: remove it or choose another name";
         case ENOTEMPTY: return "something else writes there: stop it and try again";
+        case EBUSY: return "a file system is mounted there: give a path inside it";
+        case EXDEV: return "it lies on another file system, or on another layer of one: choose another --output";
         case ENAMETOOLONG: return "choose a shorter path";
         case ELOOP: return "its symbolic links go in a circle";
         case EMFILE:
@@ -167,12 +179,22 @@ const char* remedy_for(int error_number) {
     }
 }
 
+std::string system_message(const std::string& doing, const std::filesystem::path& file, int error_number) {
+    return text("cannot ", doing, " ", file.string(), ": ", std::strerror(error_number), "; ",
+                remedy_for(error_number));
+}
+
 }  // namespace
 
 void fail_system(const std::string& doing, const std::filesystem::path& file, int error_number,
                  const std::string& consequence) {
-    fail(Fault::io, "cannot ", doing, " ", file.string(), ": ", std::strerror(error_number), "; ",
-         remedy_for(error_number), consequence.empty() ? "" : "; ", consequence);
+    fail(Fault::io, system_message(doing, file, error_number), consequence.empty() ? "" : "; ", consequence);
+}
+
+void fail_reading(const std::string& doing, const std::filesystem::path& file, int error_number) {
+    const bool is_no_file = error_number == ENOENT || error_number == ENOTDIR || error_number == EISDIR ||
+                            error_number == ELOOP || error_number == ENAMETOOLONG;
+    fail(is_no_file ? Fault::input : Fault::io, system_message(doing, file, error_number));
 }
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {

@@ -18,6 +18,7 @@ struct FileStatus {
     bool is_regular = false;
     std::int64_t bytes = 0;
     std::int64_t modified_nanoseconds = 0;
+    std::uint64_t device = 0;  // of the file system it lies on
 };
 
 /// The calls as the operating system offers them: a negative result (or false) means failure with errno set. Paths are
@@ -43,6 +44,8 @@ public:
     virtual int make_folder(const char* path);
     /// Names in a folder, without "." and "..", sorted.
     virtual int list_folder(const char* path, std::vector<std::string>& names);
+    /// Where a symbolic link leads; EINVAL for what is none.
+    virtual int read_link(const char* path, std::string& target);
     virtual int remove_file(const char* path);
     virtual int remove_folder(const char* path);
     virtual int rename(const char* from, const char* to);
@@ -70,6 +73,10 @@ private:
 /// The remedy follows from `error_number`; the consequence may be empty.
 [[noreturn]] void fail_system(const std::string& doing, const std::filesystem::path& file, int error_number,
                               const std::string& consequence = "");
+
+/// The same for a file that is only read. Where there is none of that name, or no file, the input is wrong and not the
+/// machine: Fault::input.
+[[noreturn]] void fail_reading(const std::string& doing, const std::filesystem::path& file, int error_number);
 
 /// A descriptor that closes itself. close() reports failure, the destructor does not.
 class Descriptor {

@@ -125,6 +125,14 @@ void write_file_atomic(const std::filesystem::path& file, std::string_view conte
     sync_folder(folder, file.string() + " is in place, but a power failure may bring the old one back");
 }
 
+void try_write(const std::filesystem::path& file) {
+    require(!Descriptor(system_calls().open(file.c_str(), O_PATH | O_DIRECTORY, 0)), file.string(),
+            ": this is a folder; give the name of a file");
+    const std::string consequence = file.string() + " is unchanged";
+    make_folders(folder_of(file), consequence);
+    const OutputFile trial(name_beside(file, kWritingMark), consequence);
+}
+
 LineLog::LineLog(const std::filesystem::path& file)
     : path_(file), descriptor_(system_calls().open(file.c_str(), O_RDWR | O_CREAT | O_APPEND, 0666)) {
     if (!descriptor_) fail_system("open", file, errno);

@@ -51,6 +51,10 @@ private:
 /// Makes the folders on the way. A symbolic link is replaced, not followed.
 void write_file_atomic(const std::filesystem::path& file, std::string_view contents);
 
+/// Throws at once what write_file_atomic would throw after hours of work: makes the folders on the way, and writes a
+/// file there that is gone again.
+void try_write(const std::filesystem::path& file);
+
 /// A text file that grows by complete lines (metrics.jsonl). Opening it drops an incomplete last line, which a crash
 /// may have left; a failed append takes back what it wrote of its line. Lines are in the page cache, not on the disk,
 /// until sync().

@@ -98,8 +98,8 @@ TEST_CASE("an existing folder is replaced as a whole", "[files]") {
 TEST_CASE("a file in the place of the folder is kept and named", "[files]") {
     const test::TemporaryFolder folder;
     test::write_file(folder.path() / "out", "a file");
-    expect_error(Fault::io, {"cannot put in place", (folder.path() / "out").string(), "nothing at", "was changed"},
-                 [&] { save(folder.path() / "out", "x"); });
+    expect_error(Fault::io, {"cannot use as a folder", (folder.path() / "out").string(), "nothing at", "was changed"},
+                 [&] { AtomicFolder(folder.path() / "out"); });
     CHECK(test::read_file(folder.path() / "out") == "a file");
     CHECK(names_in(folder.path()) == Names{"out"});
     expect_error(Fault::io, {"a part of the path is a file"}, [&] { save(folder.path() / "out" / "deeper", "x"); });
@@ -113,6 +113,47 @@ TEST_CASE("a file in the place of the folder is kept and named", "[files]") {
     expect_error(Fault::io, {"twice", "it exists already"}, [&] { output.add("twice", "x"); });
     expect_error(Fault::usage, {"not for the caller"}, [&] { output.commit(kManifest, {{"files", 1}}); });
     expect_error(Fault::usage, {"expected a JSON object"}, [&] { output.commit(kManifest, Json::array()); });
+}
+
+TEST_CASE("a symbolic link stays, and the folder it leads to is made or replaced", "[files]") {
+    const test::TemporaryFolder folder;
+    const fs::path disk = folder.path() / "disk", link = folder.path() / "out";
+    fs::create_directory(disk);
+    fs::create_directory_symlink("disk/out", folder.path() / "middle");
+    fs::create_directory_symlink(folder.path() / "middle", link);
+    for (const char* contents : {"first", "second"}) {
+        save(link / "", contents);
+        CHECK(saved(link) == contents);
+        CHECK(saved(disk / "out") == contents);
+        CHECK(names_in(disk) == Names{"out"});
+        CHECK(names_in(folder.path()) == Names{"disk", "middle", "out"});
+        CHECK(fs::is_symlink(link));
+    }
+    fs::create_directory_symlink("circle", folder.path() / "circle");
+    expect_error(Fault::io, {"circle", "go in a circle", "was changed"}, [&] { save(folder.path() / "circle", "x"); });
+}
+
+TEST_CASE("a folder that a file system is mounted on is refused before the work, not after it", "[files]") {
+    struct Mounted : SystemCalls {
+        int status(int descriptor, FileStatus& status) override {
+            const int result = SystemCalls::status(descriptor, status);
+            status.device = asked++;  // no two folders lie on one
+            return result;
+        }
+        std::uint64_t asked = 0;
+    } calls;
+    const test::TemporaryFolder folder;
+    fs::create_directory(folder.path() / "disk");
+    {
+        const SystemCallsReplacement replacement(calls);
+        expect_error(Fault::usage, {(folder.path() / "disk").string(), "is mounted there", "give a folder inside it"},
+                     [&] { AtomicFolder(folder.path() / "disk"); });
+        save(folder.path() / "disk" / "out", "x");
+    }
+    CHECK(names_in(folder.path()) == Names{"disk"});
+    CHECK(saved(folder.path() / "disk" / "out") == "x");
+    expect_error(Fault::io, {"is mounted there", "inside it"}, [] { fail_system("put in place", "disk", EBUSY); });
+    expect_error(Fault::io, {"another file system", "--output"}, [] { fail_system("move aside", "disk", EXDEV); });
 }
 
 TEST_CASE("every damaged file of a folder is named with what is wrong", "[files]") {
@@ -198,4 +239,18 @@ TEST_CASE("a folder moved aside comes back when its replacement never came", "[f
     CHECK(saved(folder.path() / "one") == "one");
     CHECK(saved(folder.path() / "two") == "new");
     CHECK(saved(folder.path() / "three") == "three");
+}
+
+TEST_CASE("the leftovers of one folder are cleared alone", "[files]") {
+    const test::TemporaryFolder folder;
+    const std::string tail = "-0123456789abcdef";
+    save(folder.path() / ("mine.old" + tail), "mine");
+    for (const char* name : {"mine.tmp", "other.tmp", "other.old"}) fs::create_directory(folder.path() / (name + tail));
+    fs::create_directory_symlink("mine", folder.path() / "link");
+    CHECK(remove_leftovers_of(folder.path() / "link").size() == 2);
+    CHECK(names_in(folder.path()) == Names{"link", "mine", "other.old" + tail, "other.tmp" + tail});
+    CHECK(saved(folder.path() / "mine") == "mine");
+    CHECK(remove_leftovers_of(folder.path() / "mine").empty());
+    CHECK(remove_leftovers_of(folder.path() / "absent" / "mine").empty());
+    expect_error(Fault::usage, {"has no name of its own"}, [] { remove_leftovers_of("/"); });
 }

@@ -87,6 +87,9 @@ public:
     int list_folder(const char* path, std::vector<std::string>& names) override {
         return guarded("list", [&] { return SystemCalls::list_folder(path, names); });
     }
+    int read_link(const char* path, std::string& target) override {
+        return guarded("link", [&] { return SystemCalls::read_link(path, target); });
+    }
     int remove_file(const char* path) override {
         return guarded(text("remove ", path), [&] { return SystemCalls::remove_file(path); });
     }

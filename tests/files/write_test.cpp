@@ -1,5 +1,7 @@
 #include "engine/files/write.h"
 
+#include <cerrno>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "engine/files/mapped_file.h"
@@ -72,6 +74,28 @@ TEST_CASE("write_file_atomic replaces a file, makes folders on the way and leave
     CHECK(entries(folder.path()) == 1);
     expect_error(Fault::io, {"file.txt", "a part of the path is a file"},
                  [&] { write_file_atomic(path / "inside", "x"); });
+}
+
+TEST_CASE("try_write says before the work what write_file_atomic would say after it, and leaves nothing", "[files]") {
+    const test::TemporaryFolder folder;
+    const fs::path path = folder.path() / "a" / "file.txt";
+    try_write(path);
+    CHECK(entries(path.parent_path()) == 0);
+    write_file_atomic(path, "first");
+    try_write(path);
+    CHECK(test::read_file(path) == "first");
+    CHECK(entries(path.parent_path()) == 1);
+    expect_error(Fault::usage, {"this is a folder; give the name of a file"}, [&] { try_write(folder.path() / "a"); });
+    expect_error(Fault::io, {"a part of the path is a file"}, [&] { try_write(path / "inside"); });
+    struct ReadOnly : SystemCalls {
+        int open(const char* name, int flags, unsigned mode) override {
+            if ((flags & O_CREAT) == 0) return SystemCalls::open(name, flags, mode);
+            errno = EROFS;
+            return -1;
+        }
+    } calls;
+    const SystemCallsReplacement replacement(calls);
+    expect_error(Fault::io, {"cannot create", path.string(), "is read-only", "is unchanged"}, [&] { try_write(path); });
 }
 
 TEST_CASE("write_file_atomic leaves the old or the new contents at every failing or last call", "[files]") {
