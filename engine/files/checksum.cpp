@@ -69,13 +69,13 @@ std::optional<std::uint64_t> parse_checksum(std::string_view text) {
 FileChecksum checksum_of_file(const std::filesystem::path& file) {
     SystemCalls& system = system_calls();
     const Descriptor descriptor(system.open(file.c_str(), O_RDONLY, 0));
-    if (!descriptor) fail_system("open", file, errno);
+    if (!descriptor) fail_reading("open", file, errno);
     const auto piece = std::make_unique_for_overwrite<std::byte[]>(kPieceBytes);
     Xxh3 checksum;
     FileChecksum result;
     for (;;) {
         const std::int64_t bytes = system.read(descriptor.number(), piece.get(), kPieceBytes);
-        if (bytes < 0) fail_system("read", file, errno);
+        if (bytes < 0) fail_reading("read", file, errno);
         if (bytes == 0) break;
         checksum.update({piece.get(), static_cast<std::size_t>(bytes)});
         result.bytes += bytes;

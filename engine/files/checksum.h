@@ -42,7 +42,8 @@ struct FileChecksum {
     std::uint64_t xxh3 = 0;
 };
 
-/// Reads the file once, in pieces of 4 MiB. Throws Fault::io when it cannot be read.
+/// Reads the file once, in pieces of 4 MiB. Throws Fault::input when it is missing or a
+/// folder, Fault::io when it cannot be read.
 FileChecksum checksum_of_file(const std::filesystem::path& file);
 
 }  // namespace cloze

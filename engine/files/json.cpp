@@ -153,11 +153,11 @@ Json read_json(const std::filesystem::path& file, const JsonLimits& limits) {
 }
 
 std::string json_text(const Json& value) {
-    try {
-        return value.dump(2) + "\n";
-    } catch (const Json::exception& error) {
-        fail(Fault::usage, "JSON: a text to be written is not UTF-8: ", error.what());
-    }
+    return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string json_line(const Json& value) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 JsonObject::JsonObject(const Json& value, std::string source, std::string prefix)

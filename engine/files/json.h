@@ -28,9 +28,11 @@ struct JsonLimits {
 Json parse_json(std::string_view text, const std::string& source, const JsonLimits& limits = {});
 Json read_json(const std::filesystem::path& file, const JsonLimits& limits = {});
 
-/// The value as text with two spaces of indent, keys sorted, a line end at the end. Throws Fault::usage for text that
-/// is not UTF-8.
+/// The value as text with two spaces of indent, keys sorted, a line end at the end. What is not UTF-8 (a file's name,
+/// an argument) is replaced by U+FFFD: a file that was named so is no reason to lose what was made of it.
 std::string json_text(const Json& value);
+/// The same on one line, without a line end.
+std::string json_line(const Json& value);
 
 /// Typed reading of an object. Holds references: the Json must outlive it.
 class JsonObject {

@@ -13,14 +13,14 @@ namespace {
 
 FileStatus status_of(const Descriptor& descriptor, const std::filesystem::path& file) {
     FileStatus status;
-    if (system_calls().status(descriptor.number(), status) < 0) fail_system("look at", file, errno);
-    if (status.is_folder) fail_system("read", file, EISDIR);
+    if (system_calls().status(descriptor.number(), status) < 0) fail_reading("look at", file, errno);
+    if (status.is_folder) fail_reading("read", file, EISDIR);
     return status;
 }
 
 Descriptor open_for_reading(const std::filesystem::path& file, int flags = 0) {
     Descriptor descriptor(system_calls().open(file.c_str(), O_RDONLY | flags, 0));
-    if (!descriptor) fail_system("open", file, errno);
+    if (!descriptor) fail_reading("open", file, errno);
     return descriptor;
 }
 
@@ -29,9 +29,7 @@ Descriptor open_for_reading(const std::filesystem::path& file, int flags = 0) {
 MappedFile::MappedFile(const std::filesystem::path& file, std::int64_t expected_bytes) : path_(file) {
     const Descriptor descriptor = open_for_reading(file, O_NONBLOCK);  // a pipe must be refused, not waited for
     const FileStatus status = status_of(descriptor, file);
-    if (!status.is_regular) {
-        fail(Fault::io, "cannot map ", file.string(), ": it is not a regular file; copy it into one");
-    }
+    require_input(status.is_regular, "cannot map ", file.string(), ": it is not a regular file; copy it into one");
     require_input(expected_bytes < 0 || status.bytes == expected_bytes, file.string(), ": has ", status.bytes,
                   " bytes, ", expected_bytes, " were expected; the file is ",
                   status.bytes < expected_bytes ? "truncated" : "not the one that was written",
@@ -40,7 +38,7 @@ MappedFile::MappedFile(const std::filesystem::path& file, std::int64_t expected_
     size_ = static_cast<std::size_t>(status.bytes);
     if (!system_calls().map(descriptor.number(), size_, address_)) {
         size_ = 0;
-        fail_system("map", file, errno);
+        fail_reading("map", file, errno);
     }
     FileStatus after;
     if (system_calls().status(descriptor.number(), after) < 0 || after.bytes != status.bytes) {
@@ -82,7 +80,7 @@ std::string read_file(const std::filesystem::path& file, std::int64_t limit_byte
         contents.resize(used < expected ? expected : 2 * used);
         const std::int64_t bytes =
             system_calls().read(descriptor.number(), contents.data() + used, contents.size() - used);
-        if (bytes < 0) fail_system("read", file, errno);
+        if (bytes < 0) fail_reading("read", file, errno);
         if (bytes == 0) break;
         used += static_cast<std::size_t>(bytes);
         require_within(static_cast<std::int64_t>(used));

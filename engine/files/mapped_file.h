@@ -19,9 +19,9 @@ class MappedFile {
 public:
     /// No file: zero bytes.
     MappedFile() = default;
-    /// Throws Fault::io when it is missing, a folder, not a regular file, unreadable or changing while it is opened.
-    /// With `expected_bytes` >= 0, throws Fault::input when the size is another one (a truncated copy). An empty file
-    /// is allowed: zero bytes.
+    /// Throws Fault::input when it is missing, a folder or not a regular file, and Fault::io when it is unreadable or
+    /// changing while it is opened. With `expected_bytes` >= 0, throws Fault::input when the size is another one (a
+    /// truncated copy). An empty file is allowed: zero bytes.
     explicit MappedFile(const std::filesystem::path& file, std::int64_t expected_bytes = -1);
     ~MappedFile();
     MappedFile(MappedFile&& other) noexcept;
@@ -38,8 +38,8 @@ private:
     std::size_t size_ = 0;
 };
 
-/// The whole file as text, read to its end (pipes and /proc too). Throws Fault::io when it cannot be read and
-/// Fault::input when it is longer than `limit_bytes`.
+/// The whole file as text, read to its end (pipes and /proc too). Throws Fault::input when it is missing, a folder or
+/// longer than `limit_bytes`, and Fault::io when it cannot be read.
 std::string read_file(const std::filesystem::path& file, std::int64_t limit_bytes = std::int64_t{1} << 30);
 
 }  // namespace cloze

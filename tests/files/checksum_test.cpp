@@ -47,7 +47,7 @@ TEST_CASE("checksum of a file equals the checksum of its bytes", "[files]") {
         CHECK(found.bytes == static_cast<std::int64_t>(size));
         CHECK(found.xxh3 == xxh3(contents));
     }
-    expect_error(Fault::io, {"missing", "No such file", "check the path"},
+    expect_error(Fault::input, {"missing", "No such file", "check the path"},
                  [&] { checksum_of_file(folder.path() / "missing"); });
-    expect_error(Fault::io, {"Is a directory"}, [&] { checksum_of_file(folder.path()); });
+    expect_error(Fault::input, {"Is a directory"}, [&] { checksum_of_file(folder.path()); });
 }

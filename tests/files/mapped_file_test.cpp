@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/files/checksum.h"
 #include "tests/files/expect_error.h"
 #include "tests/files/faulty_calls.h"
 #include "tests/support.h"
@@ -40,16 +41,17 @@ TEST_CASE("a mapped file moves and keeps its bytes where they are", "[files]") {
 TEST_CASE("what cannot be mapped or read is refused with its name and a remedy", "[files]") {
     const test::TemporaryFolder folder;
     const auto missing = folder.path() / "missing";
-    expect_error(Fault::io, {"cannot open", missing.string(), "No such file", "check the path"},
+    expect_error(Fault::input, {"cannot open", missing.string(), "No such file", "check the path"},
                  [&] { MappedFile{missing}; });
-    expect_error(Fault::io, {missing.string(), "check the path"}, [&] { read_file(missing); });
-    expect_error(Fault::io, {folder.path().string(), "Is a directory", "give a file"},
+    expect_error(Fault::input, {missing.string(), "check the path"}, [&] { read_file(missing); });
+    expect_error(Fault::input, {folder.path().string(), "Is a directory", "give a file"},
                  [&] { MappedFile{folder.path()}; });
-    expect_error(Fault::io, {"Is a directory"}, [&] { read_file(folder.path()); });
+    expect_error(Fault::input, {"Is a directory"}, [&] { read_file(folder.path()); });
     test::write_file(folder.path() / "file", "12345");
-    expect_error(Fault::io, {"a part of the path is a file"}, [&] { MappedFile{folder.path() / "file" / "inside"}; });
+    expect_error(Fault::input, {"a part of the path is a file"},
+                 [&] { MappedFile{folder.path() / "file" / "inside"}; });
     REQUIRE(mkfifo((folder.path() / "pipe").c_str(), 0600) == 0);
-    expect_error(Fault::io, {"pipe", "not a regular file", "copy it"}, [&] { MappedFile{folder.path() / "pipe"}; });
+    expect_error(Fault::input, {"pipe", "not a regular file", "copy it"}, [&] { MappedFile{folder.path() / "pipe"}; });
     expect_error(Fault::input, {"longer than the 4 bytes"}, [&] { read_file(folder.path() / "file", 4); });
     CHECK(read_file(folder.path() / "file", 5) == "12345");
 }
@@ -57,10 +59,14 @@ TEST_CASE("what cannot be mapped or read is refused with its name and a remedy",
 TEST_CASE("an unreadable file says so", "[files]") {
     const test::TemporaryFolder folder;
     test::write_file(folder.path() / "file", "secret");
-    test::FaultyCalls calls({.at = 0, .mode = test::FaultMode::fail, .error_number = EACCES});  // root may read it all
-    const SystemCallsReplacement replacement(calls);
-    expect_error(Fault::io, {"file", "Permission denied", "check its permissions"},
-                 [&] { MappedFile{folder.path() / "file"}; });
+    const auto unreadable = [&](const auto& body) {
+        test::FaultyCalls calls({.at = 0, .mode = test::FaultMode::fail, .error_number = EACCES});  // root may read all
+        const SystemCallsReplacement replacement(calls);
+        expect_error(Fault::io, {"file", "Permission denied", "check its permissions"}, body);
+    };
+    unreadable([&] { MappedFile{folder.path() / "file"}; });
+    unreadable([&] { read_file(folder.path() / "file"); });
+    unreadable([&] { checksum_of_file(folder.path() / "file"); });
 }
 
 TEST_CASE("a file shorter or longer than recorded is refused when it is opened", "[files]") {
