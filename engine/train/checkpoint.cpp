@@ -38,6 +38,7 @@ Json manifest_of(const TrainingState& state) {
     json["format"] = "cloze-checkpoint";
     json["version"] = kVersion;
     json["step"] = state.step;
+    json["updates"] = state.updates;
     json["stream"] = Json::parse(stream_state_json(state.stream));
     json["recipe"] = state.recipe;
     json["matrix_library"] = state.matrix_library;
@@ -52,6 +53,7 @@ TrainingState state_of(const Json& json, const std::string& source) {
                   "; continue with the program that wrote it");
     TrainingState state;
     state.step = object.require_integer("step", 0, std::int64_t{1} << 62);
+    state.updates = object.require_integer("updates", 0, state.step);
     state.stream = parse_stream_state(object.require_object("stream").json().dump(), source);
     state.recipe = object.require_object("recipe").json();
     state.matrix_library = object.require<std::string>("matrix_library");
@@ -143,18 +145,16 @@ TrainingState load_checkpoint(const fs::path& folder, Trainer& trainer) {
     const SafetensorsReader moments(folder / "optimizer.safetensors");
     load_exactly(moments, trainer.first_moment(), "exp_avg.");
     load_exactly(moments, trainer.second_moment(), "exp_avg_sq.");
-    trainer.set_steps_done(state.step);
+    trainer.set_progress({.steps = state.step, .updates = state.updates});
     return state;
 }
 
 void rotate_checkpoints(const fs::path& run_folder, std::int64_t keep, const fs::path& last_verified) {
     std::int64_t kept = 0;
     for (const fs::path& folder : list_checkpoints(run_folder)) {
-        if (folder == last_verified || kept < keep) {
-            ++kept;
-        } else {
-            remove_tree(folder);
-        }
+        // A later one was damaged and passed over when the run was continued: no reason to remove an older, whole one.
+        if (step_of(folder) > step_of(last_verified)) continue;
+        if (kept++ >= keep) remove_tree(folder);
     }
 }
 

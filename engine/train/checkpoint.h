@@ -24,7 +24,8 @@ inline constexpr const char* kCheckpointManifest = "training_state.json";
 
 /// What a checkpoint keeps besides weights and moments.
 struct TrainingState {
-    std::int64_t step = 0;  // updates done
+    std::int64_t step = 0;     // steps done
+    std::int64_t updates = 0;  // of these, not skipped
     StreamState stream;
     Json recipe;                       // of the run, as in run.json
     std::string matrix_library;        // what the matrix products ran on: other libraries round differently

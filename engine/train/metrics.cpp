@@ -24,13 +24,15 @@ void for_each_line(const fs::path& file, const Body& body) {
     }
 }
 
-/// The log's file without the steps after `resumed_step`.
-fs::path cut_log(const fs::path& run_folder, std::int64_t resumed_step) {
+/// The log's file without the steps after `resumed_step`, and where that was the last one without its evaluation.
+fs::path cut_log(const fs::path& run_folder, std::int64_t resumed_step, bool finished) {
     const fs::path file = log_file(run_folder);
     if (!fs::exists(file)) return file;
     std::string kept;
     for_each_line(file, [&](const std::string& line, const Json& json) {
-        if (json.value("step", std::int64_t{0}) <= resumed_step) kept += line + "\n";
+        const auto step = json.value("step", std::int64_t{0});
+        const bool repeated = finished && step == resumed_step && json.value("type", "") == "evaluation";
+        if (step <= resumed_step && !repeated) kept += line + "\n";
     });
     write_file_atomic(file, kept);
     return file;
@@ -42,8 +44,8 @@ double now() {
 
 }  // namespace
 
-MetricsLog::MetricsLog(const fs::path& run_folder, std::int64_t resumed_step)
-    : log_(cut_log(run_folder, resumed_step)) {}
+MetricsLog::MetricsLog(const fs::path& run_folder, std::int64_t resumed_step, bool finished)
+    : log_(cut_log(run_folder, resumed_step, finished)) {}
 
 void MetricsLog::append(const Progress& progress) {
     const Json json = {{"type", "train"},

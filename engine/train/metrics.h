@@ -12,8 +12,9 @@ namespace cloze {
 
 class MetricsLog {
 public:
-    /// Opens the log of a run that continues at `resumed_step`: lines of later steps, which will be computed again, go.
-    MetricsLog(const std::filesystem::path& run_folder, std::int64_t resumed_step);
+    /// Opens the log of a run that continues at `resumed_step`. What will be computed again goes: lines of later steps,
+    /// and of a finished run the last evaluation.
+    MetricsLog(const std::filesystem::path& run_folder, std::int64_t resumed_step, bool finished);
 
     void append(const Progress& progress);
     void append(const Evaluation& evaluation);

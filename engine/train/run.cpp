@@ -37,6 +37,7 @@ public:
     RunResult execute();
 
 private:
+    void require_own_output() const;
     void open_output();
     void require_space() const;
     void start_or_resume();
@@ -70,7 +71,11 @@ private:
 RunResult Run::execute() {
     record_ = record_of(plan_.recipe, plan_.sampler->store().identity(),
                         tokenizer_mode_name(plan_.dataset->info().tokenizer.mode));
-    if (!handling_.preflight_only) open_output();
+    if (handling_.preflight_only) {
+        require_own_output();
+    } else {
+        open_output();
+    }
     start_or_resume();
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
     plan_.preflight.least_seconds *= 1 - static_cast<double>(plan_.preflight.resumed_step) / static_cast<double>(steps);
@@ -78,13 +83,13 @@ RunResult Run::execute() {
     require_space();
     if (handling_.preflight_only) return result_;
 
-    while (trainer_->steps_done() < steps && !stop_requested()) {
+    while (trainer_->progress().steps < steps && !stop_requested()) {
         train_step();
-        const std::int64_t done = trainer_->steps_done();
+        const std::int64_t done = trainer_->progress().steps;
         if (done < steps && due(done, handling_.evaluate_every)) evaluate();
         if (due(done, handling_.save_every)) save();
     }
-    result_.steps_done = trainer_->steps_done();
+    result_.steps_done = trainer_->progress().steps;
     result_.stopped = result_.steps_done < steps;
     save();
     if (!result_.stopped) evaluate();
@@ -93,22 +98,24 @@ RunResult Run::execute() {
     return result_;
 }
 
+void Run::require_own_output() const {
+    const std::optional<Json> recorded = read_record(handling_.output);
+    if (recorded) return require_same_run(*recorded, record_, handling_.output);
+    require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(), ": holds checkpoints but no ",
+                  kRunRecord, "; choose another --output");
+    for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json"}) {
+        require_input(!fs::exists(handling_.output / foreign), handling_.output.string(), ": holds ", foreign,
+                      ", so it is not the folder of a run; choose another --output");
+    }
+}
+
 void Run::open_output() {
     make_folders(handling_.output);
     lock_.emplace(handling_.output);
+    require_own_output();
     remove_leftovers(handling_.output);
-    const std::optional<Json> recorded = read_record(handling_.output);
-    if (recorded) {
-        require_same_run(*recorded, record_, handling_.output);
-    } else {
-        require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(),
-                      ": holds checkpoints but no ", kRunRecord, "; choose another --output");
-        for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json"}) {
-            require_input(!fs::exists(handling_.output / foreign), handling_.output.string(), ": holds ", foreign,
-                          ", so it is not the folder of a run; choose another --output");
-        }
-        write_file_atomic(handling_.output / kRunRecord, json_text(record_));
-    }
+    const fs::path record = handling_.output / kRunRecord;
+    if (!fs::exists(record)) write_file_atomic(record, json_text(record_));
 }
 
 void Run::require_space() const {
@@ -147,7 +154,8 @@ void Run::start_or_resume() {
                                                                 .prefetch_threads = handling_.prefetch_threads,
                                                                 .plan_threads = plan_.preflight.threads},
                                             plan_.limits, stream);
-    metrics_.emplace(handling_.output, plan_.preflight.resumed_step);
+    const std::int64_t resumed = plan_.preflight.resumed_step;
+    metrics_.emplace(handling_.output, resumed, resumed == plan_.recipe.optimizer.schedule.total_steps);
 }
 
 void Run::initialize_weights() {
@@ -230,17 +238,18 @@ void Run::evaluate() {
         baseline_ = std::make_unique<UnigramBaseline>(plan_.sampler->store(), plan_.limits.vocabulary_size);
     }
     const HeldOutSums sums = evaluate_held_out(trainer_->model(), trainer_->weights(), *held_out_, *baseline_);
-    const Evaluation evaluation = evaluation_of(sums, trainer_->steps_done(), plan_.trainer.model.next_sentence);
+    const Evaluation evaluation = evaluation_of(sums, trainer_->progress().steps, plan_.trainer.model.next_sentence);
     metrics_->append(evaluation);
     result_.evaluation = evaluation;
     if (observer_.on_evaluation) observer_.on_evaluation(evaluation);
 }
 
 void Run::save() {
-    if (saved_step_ == trainer_->steps_done()) return;
+    if (saved_step_ == trainer_->progress().steps) return;
     metrics_->sync();
     const CheckpointText text{.vocabulary = plan_.dataset->vocabulary(), .tokenizer = plan_.dataset->info().tokenizer};
-    const TrainingState state{.step = trainer_->steps_done(),
+    const TrainingState state{.step = trainer_->progress().steps,
+                              .updates = trainer_->progress().updates,
                               .stream = stream_->state(),
                               .recipe = record_,
                               .matrix_library = host_gemm_library(),

@@ -6,6 +6,7 @@
 
 #include "engine/device/gemm.h"
 #include "engine/device/gemm_speed.h"
+#include "engine/device/host_memory.h"
 #include "engine/files/write.h"
 #include "engine/train/checkpoint.h"
 #include "kernels/core/parallel.h"
@@ -31,6 +32,7 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     require(handling.log_every >= 1, "--log-every ", handling.log_every, ": at least 1");
     require(handling.save_every >= 0 && handling.evaluate_every >= 0,
             "--save-every and --evaluate-every: 0 (only at the end) or more");
+    require(handling.stop_after_nonfinite >= 1, "stop_after_nonfinite ", handling.stop_after_nonfinite, ": at least 1");
     require(!handling.output.empty(), "--output: name the folder of the run");
 }
 
@@ -38,7 +40,7 @@ std::shared_ptr<const Sampler> sampler_of(const Dataset& dataset, Split split, c
     return std::make_shared<const Sampler>(dataset.tokens(split), settings, token_roles(dataset.vocabulary()));
 }
 
-/// A model's table must hold every token of the data; a larger one (a padded table) is cut to the data's vocabulary.
+/// The data says how many tokens there are: a preset's table, or a padded one, takes that size, with a note.
 void fit_vocabulary(RunPlan& plan) {
     BertConfig& model = plan.recipe.model;
     const std::int64_t size = plan.dataset->vocabulary().size();
@@ -84,6 +86,13 @@ void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan&
     preflight.threads = thread_count();
 }
 
+void require_memory(const Preflight& preflight, const BatchCapacity& capacity) {
+    const std::int64_t available = available_host_bytes();
+    if (preflight.memory_bytes <= available) return;
+    fail(Fault::io, "the run needs ", preflight.memory_bytes >> 20, " MiB of memory and ", available >> 20,
+         " MiB are left; take a smaller model, or --micro-batch-tokens below ", capacity.tokens);
+}
+
 void stage(const RunObserver& observer, const std::string& what) {
     if (observer.on_stage) observer.on_stage(what);
 }
@@ -122,6 +131,7 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
         .micro_batches = plan.shape.micro_batches,
         .virtual_ranks = recipe.virtual_ranks};
     fill_preflight(plan, handling, epoch);
+    require_memory(plan.preflight, plan.shape.capacity);
     return plan;
 }
 

@@ -44,17 +44,24 @@ std::vector<Segment> segments_of(const ParameterTable& table, const std::vector<
     return segments;
 }
 
+/// Before anything is allocated.
+const TrainerOptions& checked(const TrainerOptions& options) {
+    const std::int64_t ranks = options.virtual_ranks;
+    require(ranks >= 1 && (ranks & (ranks - 1)) == 0, "trainer: ", ranks,
+            " virtual ranks, but a power of two is needed");
+    require(options.micro_batches >= 1 && options.micro_batches % ranks == 0, "trainer: ", options.micro_batches,
+            " micro-batches are not a multiple of ", ranks, " virtual ranks");
+    return options;
+}
+
 }  // namespace
 
 Trainer::Trainer(const BertConfig& config, const TrainerOptions& options)
-    : options_(options),
+    : options_(checked(options)),
       table_(parameter_table(config)),
       segment_parameter_(trained_parameters(table_, options.model.next_sentence)),
       model_(config, options.model),
       arena_("optimizer", "take a smaller model, or fewer virtual ranks") {
-    require(options.micro_batches >= 1 && options.micro_batches % options.virtual_ranks == 0,
-            "trainer: ", options.micro_batches, " micro-batches are not a multiple of ", options.virtual_ranks,
-            " virtual ranks");
     segments_ = segments_of(table_, segment_parameter_);
     lay_out(arena_, table_, segments_, options_);
     arena_.bind();
@@ -82,8 +89,9 @@ StepReport Trainer::step(const StepBatches& batches) {
     begin_step(batches);
     const LossSums losses = accumulate_gradients(batches);
     update();
-    ++steps_done_;
-    return {.step = steps_done_,
+    ++progress_.steps;
+    progress_.updates += state_.skip != 0 ? 0 : 1;
+    return {.step = progress_.steps,
             .losses = losses,
             .tokens = batches.tokens,
             .learning_rate = state_.learning_rate,
@@ -98,11 +106,11 @@ void Trainer::begin_step(const StepBatches& batches) {
     require(batches.masked > 0 && batches.sequences > 0, "trainer: a step of ", batches.sequences, " sequences and ",
             batches.masked, " masked tokens has nothing to learn");
     const OptimizerRecipe& recipe = options_.optimizer;
-    const double updates = static_cast<double>(steps_done_ + 1);
+    const double updates = static_cast<double>(progress_.updates + 1);
     state_ = {};
-    state_.step = steps_done_;
-    state_.dropout_key = step_dropout_key(options_.seed, steps_done_);
-    state_.learning_rate = recipe.schedule.at(steps_done_);
+    state_.step = progress_.steps;
+    state_.dropout_key = step_dropout_key(options_.seed, progress_.steps);
+    state_.learning_rate = recipe.schedule.at(progress_.steps);
     state_.inverse_masked = 1.0 / static_cast<double>(batches.masked);
     state_.inverse_sequences = 1.0 / static_cast<double>(batches.sequences);
     state_.bias_correction1 = recipe.bias_correction ? 1 - std::pow(recipe.beta1, updates) : 1;

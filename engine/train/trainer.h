@@ -18,9 +18,15 @@ struct TrainerOptions {
     std::int64_t virtual_ranks = 1;  // V, a power of two that divides M
 };
 
+/// How far training has come.
+struct TrainerProgress {
+    std::int64_t steps = 0;    // skipped ones included: the schedule's t
+    std::int64_t updates = 0;  // not skipped: Adam's t, since a skipped step leaves the moments as they are
+};
+
 /// What one step did.
 struct StepReport {
-    std::int64_t step;  // number of the update, from 1
+    std::int64_t step;  // its number, from 1
     LossSums losses;
     std::int64_t tokens;
     double learning_rate;
@@ -47,9 +53,9 @@ public:
     ParameterView gradients() const { return gradients_; }
     PretrainingModel& model() { return model_; }
 
-    /// Updates done so far. Set when a checkpoint is loaded.
-    std::int64_t steps_done() const { return steps_done_; }
-    void set_steps_done(std::int64_t steps) { steps_done_ = steps; }
+    /// Set when a checkpoint is loaded.
+    TrainerProgress progress() const { return progress_; }
+    void set_progress(const TrainerProgress& progress) { progress_ = progress; }
     std::int64_t memory_bytes() const;
 
     /// The bytes a trainer of these options will allocate, without allocating.
@@ -71,7 +77,7 @@ private:
     Tensor segment_square_, optimizer_scratch_;
     GradientTree tree_{};
     StepState state_;
-    std::int64_t steps_done_ = 0;
+    TrainerProgress progress_;
 };
 
 }  // namespace cloze

@@ -28,7 +28,8 @@ struct Trained {
     }
     fs::path save(const fs::path& run_folder) const {
         const Vocabulary vocabulary = tiny_vocabulary();
-        const TrainingState state{.step = trainer.steps_done(),
+        const TrainingState state{.step = trainer.progress().steps,
+                                  .updates = trainer.progress().updates,
                                   .stream = stream.state(),
                                   .recipe = Json::object(),
                                   .matrix_library = "test",
@@ -63,7 +64,8 @@ TEST_CASE("a checkpoint brings back weights, moments, step and the place in the 
         loaded.step(continued.next());
         trained.trainer.step(trained.stream.next());
     }
-    CHECK(loaded.steps_done() == 6);
+    CHECK(loaded.progress().steps == 6);
+    CHECK(loaded.progress().updates == 6);
     CHECK(values_of(loaded.weights()) == values_of(trained.trainer.weights()));
 }
 
@@ -98,10 +100,18 @@ TEST_CASE("damaged checkpoints are passed over, named, and the newest whole one 
 TEST_CASE("rotation keeps the newest and never removes the last verified one") {
     const TemporaryFolder folder;
     for (const std::int64_t step : {10, 20, 30, 40}) fs::create_directories(checkpoint_folder(folder.path(), step));
-    rotate_checkpoints(folder.path(), 2, checkpoint_folder(folder.path(), 10));
-    CHECK(list_checkpoints(folder.path()) == std::vector<fs::path>{checkpoint_folder(folder.path(), 40),
-                                                                   checkpoint_folder(folder.path(), 30),
-                                                                   checkpoint_folder(folder.path(), 10)});
+    rotate_checkpoints(folder.path(), 2, checkpoint_folder(folder.path(), 40));
+    CHECK(list_checkpoints(folder.path()) ==
+          std::vector<fs::path>{checkpoint_folder(folder.path(), 40), checkpoint_folder(folder.path(), 30)});
+}
+
+TEST_CASE("rotation does not count checkpoints beyond the last verified one, which were passed over as damaged") {
+    const TemporaryFolder folder;
+    for (const std::int64_t step : {100, 200, 250, 300}) fs::create_directories(checkpoint_folder(folder.path(), step));
+    rotate_checkpoints(folder.path(), 2, checkpoint_folder(folder.path(), 250));
+    CHECK(list_checkpoints(folder.path()) == std::vector<fs::path>{checkpoint_folder(folder.path(), 300),
+                                                                   checkpoint_folder(folder.path(), 250),
+                                                                   checkpoint_folder(folder.path(), 200)});
 }
 
 TEST_CASE("what is no checkpoint is refused with what to name instead") {

@@ -73,7 +73,9 @@ def main():
     whole_seconds = time.monotonic() - start
     expected = contents(folder / "whole")
 
-    rng = random.Random()
+    seed = random.randrange(1 << 32)
+    print(f"moments drawn from seed {seed}", flush=True)
+    rng = random.Random(seed)
     kills = runs = 0
     while kills < wanted:
         output = folder / f"killed-{runs}"

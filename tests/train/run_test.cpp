@@ -101,6 +101,26 @@ TEST_CASE("a finished run called again does nothing and reports the same") {
     CHECK(again.checkpoint == first.checkpoint);
     CHECK(again.evaluation->masked_loss == first.evaluation->masked_loss);
     CHECK(again.loss_history == first.loss_history);
+    const std::string log = test::read_file(setting.handling.output / "metrics.jsonl");
+    CHECK(std::count(log.begin(), log.end(), '\n') == 6 + 1);  // logged steps, one evaluation
+}
+
+TEST_CASE("a run whose gradients stay not finite ends as diverged, also across a restart") {
+    const TemporaryFolder folder;
+    Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    setting.recipe.optimizer.schedule.base = 1e30;  // one update throws the weights beyond what f32 can square
+    setting.recipe.optimizer.schedule.warmup_steps = 0;
+    setting.handling.stop_after_nonfinite = 4;
+    CHECK(run(setting, 3).stopped);  // an update, then two steps without
+    try {
+        run(setting);
+        FAIL("went on");
+    } catch (const Error& error) {
+        CHECK(error.fault() == Fault::diverged);
+        CHECK_THAT(error.what(), Catch::StartsWith("step 5: ") && Catch::Contains("4 steps in a row"));
+    }
+    setting.handling.stop_after_nonfinite = 0;
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("stop_after_nonfinite 0"));
 }
 
 TEST_CASE("metrics.jsonl has each logged step once, also after a restart from an older checkpoint") {
@@ -126,6 +146,8 @@ TEST_CASE("a folder of another run is refused, naming what differs, and stays as
     setting.recipe.optimizer.schedule.base = 1e-3;
     CHECK_THROWS_WITH(run(setting), Catch::Contains("belongs to another run") &&
                                         Catch::Contains("optimizer.learning_rate 0.002 there, 0.001 here"));
+    setting.handling.preflight_only = true;
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("belongs to another run"));
     CHECK(test::read_file(setting.handling.output / "run.json") == record);
 }
 
