@@ -192,8 +192,7 @@ void fail_system(const std::string& doing, const std::filesystem::path& file, in
 }
 
 void fail_reading(const std::string& doing, const std::filesystem::path& file, int error_number) {
-    const bool is_no_file = error_number == ENOENT || error_number == ENOTDIR || error_number == EISDIR ||
-                            error_number == ELOOP || error_number == ENAMETOOLONG;
+    const bool is_no_file = error_number == ENOENT || error_number == ENOTDIR || error_number == EISDIR;
     fail(is_no_file ? Fault::input : Fault::io, system_message(doing, file, error_number));
 }
 

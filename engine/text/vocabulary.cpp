@@ -1,7 +1,9 @@
 #include "engine/text/vocabulary.h"
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
-#include <iterator>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -20,6 +22,9 @@ struct Vocabulary::Table {
 };
 
 namespace {
+
+constexpr std::size_t kMostBytes = 64 << 20;
+constexpr std::size_t kBlockBytes = 256 << 10;
 
 std::vector<std::string> read_lines(std::string_view contents, const std::string& source) {
     std::vector<std::string> lines;
@@ -41,13 +46,23 @@ std::vector<std::string> read_lines(std::string_view contents, const std::string
 }  // namespace
 
 Vocabulary Vocabulary::read(const std::filesystem::path& file) {
+    const std::string name = "vocabulary " + file.string();
+    std::error_code error;
+    const auto type = std::filesystem::status(file, error).type();
+    require_input(type != std::filesystem::file_type::not_found, name,
+                  ": does not exist; check the path, or make one with 'cloze vocab'");
+    require_input(type != std::filesystem::file_type::directory, name, ": is a folder; give the file in it");
     std::ifstream in(file, std::ios::binary);
-    if (!in || std::filesystem::is_directory(file)) {
-        fail(Fault::input, "vocabulary ", file.string(),
-             ": cannot be opened; check the path, or make one with 'cloze vocab'");
+    if (!in) fail(Fault::io, name, ": cannot be opened: ", std::strerror(errno), "; check its permissions");
+    std::string contents;
+    std::string block(kBlockBytes, '\0');
+    while (in && contents.size() <= kMostBytes) {
+        in.read(block.data(), static_cast<std::streamsize>(block.size()));
+        contents.append(block, 0, static_cast<std::size_t>(in.gcount()));
     }
-    const std::string contents{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-    if (in.bad()) fail(Fault::io, "vocabulary ", file.string(), ": reading failed");
+    if (in.bad()) fail(Fault::io, name, ": cannot be read: ", std::strerror(errno), "; check the disk");
+    require_input(contents.size() <= kMostBytes, name, ": is longer than ", kMostBytes >> 20,
+                  " MiB, which no vocabulary is; were the text and the vocabulary exchanged?");
     return parse(contents, file.string());
 }
 

@@ -33,7 +33,8 @@ struct SpecialIds {
 
 class Vocabulary {
 public:
-    /// Refuses a file that is missing, empty, not UTF-8, has an empty or repeated line, or lacks a special token.
+    /// Refuses a file that is missing, empty, longer than 64 MiB, not UTF-8, has an empty or repeated line, or lacks a
+    /// special token, with Fault::input. Throws Fault::io for one that cannot be read.
     static Vocabulary read(const std::filesystem::path& file);
 
     /// The same from memory; `source` is what messages call it. Lines end at LF alone (a token may be U+2028); one CR

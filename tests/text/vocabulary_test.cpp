@@ -1,14 +1,17 @@
 #include "engine/text/vocabulary.h"
 
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "kernels/core/error.h"
+#include "tests/files/stranger.h"
 #include "tests/support.h"
 #include "tests/text/fixtures.h"
 
 using namespace cloze;
 using Catch::Matchers::Contains;
 using test::make_vocabulary;
+namespace fs = std::filesystem;
 using test::vocabulary_text;
 
 TEST_CASE("a vocabulary numbers its lines from zero and finds them by name") {
@@ -68,7 +71,30 @@ TEST_CASE("a vocabulary that cannot be used is refused with its file, the line a
     refused(vocabulary_text({"a"}) + "\n", "line 7 is empty");
     refused(vocabulary_text({"a", "\xff\xfe"}), "line 7 is not UTF-8");
     refused(vocabulary_text({"a", "\xed\xa0\x80"}), "line 7 is not UTF-8");
-    CHECK_THROWS_WITH(Vocabulary::read(folder.path() / "missing.txt"),
-                      Contains("missing.txt") && Contains("cannot be opened"));
-    CHECK_THROWS_WITH(Vocabulary::read(folder.path()), Contains("cannot be opened"));
+}
+
+TEST_CASE("a vocabulary that is missing, no file or too long is bad input, an unreadable one the machine's failure") {
+    const test::TemporaryFolder folder;
+    const auto refused = [&](const fs::path& file, Fault fault, const std::string& reason) {
+        INFO(file);
+        try {
+            Vocabulary::read(file);
+            FAIL("was not refused");
+        } catch (const Error& error) {
+            CHECK(error.fault() == fault);
+            CHECK_THAT(error.what(), Contains("vocabulary " + file.string()) && Contains(reason));
+        }
+    };
+    refused(folder.path() / "missing.txt", Fault::input, "does not exist; check the path");
+    refused(folder.path(), Fault::input, "is a folder");
+    fs::create_symlink("circle", folder.path() / "circle");
+    refused(folder.path() / "circle", Fault::io, "Too many levels of symbolic links");
+    refused("/dev/zero", Fault::input, "is longer than 64 MiB, which no vocabulary is; were the text");
+    std::ofstream(folder.path() / "text.txt") << std::string(100, 'x');
+    fs::resize_file(folder.path() / "text.txt", (64 << 20) + 1);
+    refused(folder.path() / "text.txt", Fault::input, "longer than 64 MiB");
+    fs::permissions(folder.path() / "text.txt", fs::perms::none);
+    const test::Stranger stranger;
+    if (!stranger) return test::skip("root may not become another user here");
+    refused(folder.path() / "text.txt", Fault::io, "cannot be opened: Permission denied; check its permissions");
 }
