@@ -89,7 +89,7 @@ struct BackwardPanels {
 template <typename T>
 BackwardPanels<T> backward_panels(const Item& item, bool drop) {
     Workspace<T>& work = thread_workspace<T>();
-    const std::int64_t padded = host::round_up(item.length, host::kBlockCols<T>);
+    const std::int64_t padded = round_up(item.length, host::kBlockCols<T>);
     const std::int64_t block_by_dims = kQueries * item.dim_stride, block_by_keys = kQueries * item.key_stride;
     return {.keys = work.keys.at_least(item.length * item.dim_stride),
             .keys_transposed = work.keys_transposed.at_least(item.head_dim * item.key_stride),
@@ -174,7 +174,7 @@ void backward_item(const AttentionBackward& a, const Item& item, const Dropping&
     const BackwardRows<Storage> rows = backward_rows<Storage>(a, item);
     const BackwardPanels<T> panels = backward_panels<T>(item, static_cast<bool>(drop));
     const std::int64_t hidden = rows.hidden, dim = item.head_dim, dims = item.dim_stride;
-    const std::int64_t padded = host::round_up(item.length, host::kBlockCols<T>);
+    const std::int64_t padded = round_up(item.length, host::kBlockCols<T>);
     const Storage* key = rows.query + hidden;
     copy_rows(panels.keys, dims, key, 3 * hidden, item.length, item.length, dim, T(1));
     copy_transposed(panels.keys_transposed, item.key_stride, key, 3 * hidden, item.length, dim);
@@ -214,8 +214,7 @@ void require_common(const char* op, const Tensor& y, const Tensor& log_sum_exp, 
     const std::int64_t tokens = y.rows, hidden = y.cols;
     require(heads >= 1 && heads <= 1024, op, ": ", heads, " heads, but 1 to 1024 are possible");
     require(hidden % heads == 0, op, ": ", heads, " heads do not divide the ", hidden, " columns of y");
-    require(y.dtype == DType::f64 || y.dtype == DType::f32 || y.dtype == DType::bf16, op, ": y is ", name_of(y.dtype),
-            ", but must be f64, f32 or bf16");
+    require_floating(op, {"y", y});
     require_tensor({op, "y", y, tokens, hidden, y.dtype});
     require_tensor({op, "log_sum_exp", log_sum_exp, heads, tokens, statistics_dtype(y.dtype)});
     require_tensor({op, "qkv", qkv, tokens, 3 * hidden, y.dtype});
@@ -229,16 +228,37 @@ void require_common(const char* op, const Tensor& y, const Tensor& log_sum_exp, 
     require_tensor({op, "dropout.sequence_sample", dropout.sequence_sample, 1, offset.cols - 1, DType::u64});
 }
 
+void check(const AttentionForward& a) {
+    constexpr const char* op = "attention_forward";
+    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
+    const Named y{"y", a.y}, log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
+        sample{"dropout.sequence_sample", a.dropout.sequence_sample};
+    require_apart(op, y, {log_sum_exp, qkv, offset, sample});
+    require_apart(op, log_sum_exp, {qkv, offset, sample});
+    if (common_place(op, {y, log_sum_exp, qkv, offset, sample}) == Place::device) fail_without_device(op);
+}
+
+void check(const AttentionBackward& a) {
+    constexpr const char* op = "attention_backward";
+    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
+    require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
+    require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
+    require_tensor(
+        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
+    const Named dqkv{"dqkv", a.dqkv}, scratch{"scratch", a.scratch}, dy{"dy", a.dy}, y{"y", a.y},
+        log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
+        sample{"dropout.sequence_sample", a.dropout.sequence_sample};
+    require_apart(op, dqkv, {scratch, dy, y, log_sum_exp, qkv, offset, sample});
+    require_apart(op, scratch, {dy, y, log_sum_exp, qkv, offset, sample});
+    if (common_place(op, {dqkv, scratch, dy, y, log_sum_exp, qkv, offset, sample}) == Place::device) {
+        fail_without_device(op);
+    }
+}
+
 }  // namespace
 
 void attention_forward(const AttentionForward& a, Stream) {
-    constexpr const char* op = "attention_forward";
-    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
-    require_apart(op, {"y", a.y}, {{"qkv", a.qkv}, {"log_sum_exp", a.log_sum_exp}});
-    if (common_place(op, {{"y", a.y}, {"log_sum_exp", a.log_sum_exp}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
-        Place::host) {
-        fail_without_device(op);
-    }
+    check(a);
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
         const auto* offset = a.offset.data<std::int32_t>();
@@ -257,17 +277,7 @@ void attention_forward(const AttentionForward& a, Stream) {
 }
 
 void attention_backward(const AttentionBackward& a, Stream) {
-    constexpr const char* op = "attention_backward";
-    require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
-    require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
-    require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
-    require_tensor(
-        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
-    require_apart(op, {"dqkv", a.dqkv}, {{"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"scratch", a.scratch}});
-    if (common_place(op, {{"dqkv", a.dqkv}, {"dy", a.dy}, {"y", a.y}, {"qkv", a.qkv}, {"offset", a.offset}}) !=
-        Place::host) {
-        fail_without_device(op);
-    }
+    check(a);
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
         const auto* offset = a.offset.data<std::int32_t>();

@@ -9,6 +9,7 @@
 #include "kernels/attention.h"
 #include "kernels/core/host_math.h"
 #include "kernels/core/host_matrix.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/lanes.h"
 
 namespace cloze::attention {
@@ -40,7 +41,7 @@ Range block_keys(Visible visible, std::int64_t first_query, std::int64_t last_qu
     const Range a = visible_keys(visible, first_query, length);
     const Range b = visible_keys(visible, last_query - 1, length);
     const std::int64_t first = std::min(a.first, b.first) / host::kBlockCols<T> * host::kBlockCols<T>;
-    return {first, std::max(first, host::round_up(std::max(a.last, b.last), host::kBlockCols<T>))};
+    return {first, std::max(first, round_up(std::max(a.last, b.last), host::kBlockCols<T>))};
 }
 
 /// Philox for 8 consecutive values of the counter's first word: words[w][lane]. The lanes run as one vector.
@@ -112,8 +113,8 @@ Item make_item(const std::int32_t* offset, std::int64_t index, std::int64_t head
             .sequence = sequence,
             .head = index % heads,
             .head_dim = head_dim,
-            .key_stride = host::round_up(length, kKeyBlock) + kStrideSkew,
-            .dim_stride = host::round_up(head_dim, host::kBlockCols<T>),
+            .key_stride = round_up(length, kKeyBlock) + kStrideSkew,
+            .dim_stride = round_up(head_dim, host::kBlockCols<T>),
             .visible = visible};
 }
 

@@ -12,6 +12,7 @@ void check(const BiasTanhForward& a) {
     constexpr const char* op = "bias_tanh_forward";
     const std::int64_t rows = a.x.rows, cols = a.x.cols;
     const DType dtype = a.x.dtype;
+    require_floating(op, {"x", a.x});
     require_tensor({op, "x", a.x, rows, cols, dtype});
     require_tensor({op, "y", a.y, rows, cols, dtype});
     require_tensor({op, "bias", a.bias, 1, cols, dtype});
@@ -24,6 +25,7 @@ void check(const BiasTanhBackward& a) {
     constexpr const char* op = "bias_tanh_backward";
     const std::int64_t rows = a.y.rows, cols = a.y.cols;
     const DType dtype = a.y.dtype, statistics = statistics_dtype(dtype);
+    require_floating(op, {"y", a.y});
     require_tensor({op, "y", a.y, rows, cols, dtype});
     require_tensor({op, "dy", a.dy, rows, cols, dtype});
     require_tensor({op, "dx", a.dx, rows, cols, dtype});

@@ -10,14 +10,6 @@ namespace {
 
 constexpr std::int64_t kElementsPerChunk = 16384;
 
-bool is_floating(DType dtype) {
-    return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::bf16;
-}
-
-void require_floating(const char* op, const char* name, const Tensor& x) {
-    require(is_floating(x.dtype), op, ": ", name, " is ", name_of(x.dtype), ", but must be f64, f32 or bf16");
-}
-
 /// Calls body(row, first, last) for pieces of rows that cover [rows, cols]; without gaps it is one long row.
 template <typename Body>
 void parallel_pieces(std::int64_t rows, std::int64_t cols, bool gaps, const Body& body) {
@@ -25,7 +17,7 @@ void parallel_pieces(std::int64_t rows, std::int64_t cols, bool gaps, const Body
         cols *= rows;
         rows = 1;
     }
-    const std::int64_t pieces = chunks_of(cols, kElementsPerChunk);
+    const std::int64_t pieces = divide_up(cols, kElementsPerChunk);
     parallel_for(rows * pieces, [&](std::int64_t item) {
         const std::int64_t first = item % pieces * kElementsPerChunk;
         body(item / pieces, first, std::min(first + kElementsPerChunk, cols));
@@ -48,8 +40,8 @@ void cast_elements(const Cast& a) {
 }  // namespace
 
 void cast(const Cast& a, Stream) {
-    require_floating("cast", "x", a.x);
-    require_floating("cast", "y", a.y);
+    require_floating("cast", {"x", a.x});
+    require_floating("cast", {"y", a.y});
     require_tensor({.op = "cast",
                     .name = "x",
                     .tensor = a.x,
@@ -71,7 +63,7 @@ void cast(const Cast& a, Stream) {
 }
 
 void fill(const Fill& a, Stream) {
-    require_floating("fill", "y", a.y);
+    require_floating("fill", {"y", a.y});
     require_tensor({.op = "fill",
                     .name = "y",
                     .tensor = a.y,
@@ -91,7 +83,7 @@ void fill(const Fill& a, Stream) {
 }
 
 void add(const Add& a, Stream) {
-    require_floating("add", "y", a.y);
+    require_floating("add", {"y", a.y});
     require_tensor({.op = "add",
                     .name = "y",
                     .tensor = a.y,

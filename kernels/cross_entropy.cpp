@@ -18,12 +18,12 @@ namespace {
 /// Largest of `count` values; NaN is passed over. -infinity where there are none.
 template <typename T, typename Storage>
 T maximum_of(const Storage* x, std::int64_t count) {
-    T lanes[kLanes];
+    T lanes[kSumLanes];
     std::fill(std::begin(lanes), std::end(lanes), -std::numeric_limits<T>::infinity());
-    const std::int64_t whole = count - count % kLanes;
-    for (std::int64_t i = 0; i < whole; i += kLanes) {
+    const std::int64_t whole = count - count % kSumLanes;
+    for (std::int64_t i = 0; i < whole; i += kSumLanes) {
 #pragma omp simd
-        for (int lane = 0; lane < kLanes; ++lane) {
+        for (int lane = 0; lane < kSumLanes; ++lane) {
             const T value = static_cast<T>(x[i + lane]);
             lanes[lane] = value > lanes[lane] ? value : lanes[lane];
         }
@@ -89,6 +89,7 @@ void run(const CrossEntropy& a) {
 void check(const CrossEntropy& a) {
     constexpr const char* op = "cross_entropy";
     const std::int64_t rows = a.logits.rows;
+    require_floating(op, {"logits", a.logits});
     require_tensor({op, "logits", a.logits, rows, a.logits.cols, a.logits.dtype});
     require_tensor({op, "loss", a.loss, 1, rows, statistics_dtype(a.logits.dtype)});
     require_tensor({op, "correct", a.correct, 1, rows, DType::i32});

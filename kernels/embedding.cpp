@@ -11,6 +11,7 @@ void check(const EmbeddingForward& a) {
     constexpr const char* op = "embedding_forward";
     const std::int64_t tokens = a.y.rows, hidden = a.y.cols;
     const DType dtype = a.y.dtype, statistics = statistics_dtype(dtype);
+    require_floating(op, {"y", a.y});
     require_tensor({op, "y", a.y, tokens, hidden, dtype});
     require_tensor({op, "sum", a.sum, tokens, hidden, dtype});
     require_tensor({op, "mean", a.mean, 1, tokens, statistics});
@@ -46,6 +47,7 @@ void check(const EmbeddingBackward& a) {
     constexpr const char* op = "embedding_backward";
     const std::int64_t tokens = a.dy.rows, hidden = a.dy.cols;
     const DType dtype = a.dy.dtype, statistics = statistics_dtype(dtype);
+    require_floating(op, {"dy", a.dy});
     require_tensor({op, "dy", a.dy, tokens, hidden, dtype});
     require_tensor({op, "sum", a.sum, tokens, hidden, dtype});
     require_tensor({op, "mean", a.mean, 1, tokens, statistics});
@@ -150,7 +152,7 @@ void backward_of_norm(const EmbeddingBackward& a, std::int64_t tokens) {
             });
         }
     });
-    const std::int64_t chunks = chunks_of(tokens, kRowsPerChunk);
+    const std::int64_t chunks = divide_up(tokens, kRowsPerChunk);
     sum_of_chunks(data_or_null<A>(a.dgamma), scratch, chunks, 2 * hidden, hidden, a.accumulate);
     sum_of_chunks(data_or_null<A>(a.dbeta), scratch + hidden, chunks, 2 * hidden, hidden, a.accumulate);
 }

@@ -11,6 +11,7 @@ void check(const LayerNormForward& a) {
     constexpr const char* op = "layer_norm_forward";
     const std::int64_t rows = a.x.rows, hidden = a.x.cols;
     const DType dtype = a.x.dtype, statistics = statistics_dtype(dtype);
+    require_floating(op, {"x", a.x});
     require_tensor({op, "x", a.x, rows, hidden, dtype});
     require_tensor({op, "y", a.y, rows, hidden, dtype});
     require_tensor({op, "sum", a.sum, rows, hidden, dtype});
@@ -39,6 +40,7 @@ void check(const LayerNormBackward& a) {
     constexpr const char* op = "layer_norm_backward";
     const std::int64_t rows = a.dy.rows, hidden = a.dy.cols;
     const DType dtype = a.dy.dtype, statistics = statistics_dtype(dtype);
+    require_floating(op, {"dy", a.dy});
     require_tensor({op, "dy", a.dy, rows, hidden, dtype});
     require_tensor({op, "sum", a.sum, rows, hidden, dtype});
     require_tensor({op, "mean", a.mean, 1, rows, statistics});
@@ -136,7 +138,7 @@ void backward(const LayerNormBackward& a) {
             });
         }
     });
-    const std::int64_t chunks = chunks_of(a.dy.rows, kRowsPerChunk);
+    const std::int64_t chunks = divide_up(a.dy.rows, kRowsPerChunk);
     sum_of_chunks(data_or_null<A>(a.dgamma), scratch, chunks, 3 * hidden, hidden, a.accumulate);
     sum_of_chunks(data_or_null<A>(a.dbeta), scratch + hidden, chunks, 3 * hidden, hidden, a.accumulate);
     if (a.dbias) sum_of_chunks(a.dbias.data<A>(), scratch + 2 * hidden, chunks, 3 * hidden, hidden, a.accumulate);

@@ -17,7 +17,7 @@ constexpr std::int64_t kMostChunks = 1024;
 
 template <typename T>
 double sum_of_squares(const T* x, std::int64_t count) {
-    const std::int64_t per_chunk = std::max(kLeastChunk, chunks_of(count, kMostChunks));
+    const std::int64_t per_chunk = std::max(kLeastChunk, divide_up(count, kMostChunks));
     std::array<double, kMostChunks> partial;
     parallel_chunks(count, per_chunk, [&](std::int64_t first, std::int64_t last, std::int64_t chunk) {
         partial[static_cast<std::size_t>(chunk)] = lane_sum<double>(last - first, [&](std::int64_t i) {
@@ -26,7 +26,7 @@ double sum_of_squares(const T* x, std::int64_t count) {
         });
     });
     double sum = 0;
-    for (std::int64_t chunk = 0; chunk < chunks_of(count, per_chunk); ++chunk) {
+    for (std::int64_t chunk = 0; chunk < divide_up(count, per_chunk); ++chunk) {
         sum += partial[static_cast<std::size_t>(chunk)];
     }
     return sum;
@@ -38,6 +38,7 @@ void check(const GradientNorm& a) {
     require(a.segment_count >= 0 && (a.segment_count == 0 || a.segments != nullptr), op, ": ", a.segment_count,
             " segments at no address");
     require(a.max_norm >= 0, op, ": max_norm is ", a.max_norm, "; use 0 for no clipping");
+    require_floating(op, {"gradient", a.gradient});
     require_tensor({op, "gradient", a.gradient, 1, a.gradient.cols, a.gradient.dtype});
     require_tensor({op, "segment_square", a.segment_square, 1, a.segment_count, DType::f64});
     for (std::int64_t i = 0; i < a.segment_count; ++i) {

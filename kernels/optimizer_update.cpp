@@ -123,7 +123,7 @@ void update_trusted(const OptimizerUpdate& a, const Coefficients<T>& k, const Se
         });
     });
     double weight_square = 0, direction_square = 0;
-    for (std::int64_t index = 0; index < chunks_of(segment.count, kOptimizerChunk); ++index) {
+    for (std::int64_t index = 0; index < divide_up(segment.count, kOptimizerChunk); ++index) {
         weight_square += partial[2 * index];
         direction_square += partial[2 * index + 1];
     }
@@ -158,6 +158,7 @@ void check(const OptimizerUpdate& a) {
     require(dtype == DType::f64 || dtype == DType::f32, op, ": weight is ", name_of(dtype),
             ", but master weights are f64 or f32");
     require_tensor({op, "weight", a.weight, 1, elements, dtype});
+    require_floating(op, {"working", a.working});
     require_tensor({op, "working", a.working, 1, elements, a.working.dtype, true});
     require_tensor({op, "m", a.m, 1, elements, dtype});
     require_tensor({op, "v", a.v, 1, elements, dtype});
@@ -201,7 +202,7 @@ void optimizer_update(const OptimizerUpdate& a, Stream) {
 std::int64_t optimizer_update_scratch(OptimizerKind kind, const Segment* segments, std::int64_t segment_count) {
     if (kind == OptimizerKind::adamw) return 0;
     std::int64_t chunks = 0;
-    for (std::int64_t i = 0; i < segment_count; ++i) chunks += chunks_of(segments[i].count, kOptimizerChunk);
+    for (std::int64_t i = 0; i < segment_count; ++i) chunks += divide_up(segments[i].count, kOptimizerChunk);
     return 2 * chunks;  // squares of weight and direction
 }
 

@@ -12,6 +12,7 @@ namespace {
 template <typename Arguments>
 void check(const Arguments& a, const char* op) {
     const std::int64_t capacity = a.y.rows;
+    require_floating(op, {"y", a.y});
     require_tensor({op, "x", a.x, a.x.rows, a.y.cols, a.y.dtype});
     require_tensor({op, "y", a.y, capacity, a.y.cols, a.y.dtype});
     require_tensor({op, "index", a.index, 1, capacity, DType::i32});

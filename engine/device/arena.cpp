@@ -8,14 +8,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "kernels/core/integer.h"
+
 namespace cloze {
 namespace {
 
 constexpr std::int64_t kHugePage = 2 << 20;
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
 
 std::int64_t machine_bytes() {
     return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);

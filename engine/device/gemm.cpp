@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "engine/device/gemm_plain.h"
+#include "kernels/core/contract.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/parallel.h"
 
 #ifdef CLOZE_ONEDNN
@@ -38,14 +40,10 @@ constexpr TileChoice kTileChoices[] = {{256, 32}, {128, kWantedTiles}, {64, 0}};
 constexpr std::int64_t kLeastSliceDepth = 512;
 constexpr std::int64_t kTileAlign = 16;  // columns of the library's micro-kernel
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /// Extent of equal parts of `size`, none above `limit`, a multiple of kTileAlign where there are several.
 std::int64_t even_part(std::int64_t size, std::int64_t limit) {
     const std::int64_t parts = divide_up(size, limit);
-    return parts == 1 ? size : divide_up(divide_up(size, parts), kTileAlign) * kTileAlign;
+    return parts == 1 ? size : round_up(divide_up(size, parts), kTileAlign);
 }
 
 TilePlan tile_plan(const Shape& shape) {
@@ -203,8 +201,7 @@ Shape require_gemm(const Gemm& g) {
         require(x.place == Place::host, "gemm: ", name, " lies on the device, but this path multiplies on the host");
     };
     const DType type = g.a.dtype;
-    require(type == DType::f64 || type == DType::f32 || type == DType::bf16, "gemm: a is ", name_of(type),
-            ", but products are of f64, f32 or bf16");
+    require_floating("gemm", {"a", g.a});
     operand_of("a", g.a, g.transpose_a ? shape.k : shape.m, g.transpose_a ? shape.m : shape.k, type);
     operand_of("b", g.b, g.transpose_b ? shape.n : shape.k, g.transpose_b ? shape.k : shape.n, type);
     const bool wide = type == DType::bf16 && g.d.dtype == DType::f32;
@@ -213,6 +210,7 @@ Shape require_gemm(const Gemm& g) {
         require(!g.accumulate, "gemm: bias and accumulate exclude each other: the bias would be added twice");
         operand_of("bias", g.bias, 1, shape.n, type);
     }
+    require_apart("gemm", {"d", g.d}, {{"a", g.a}, {"b", g.b}, {"bias", g.bias}});
     return shape;
 }
 

@@ -6,8 +6,8 @@
 //   d = op(a) op(b)  (+ bias in every row)  (+ d)
 //
 // f64 is summed in f64, f32 and bf16 in f32, rounded once when stored. Empty m or n: nothing happens; k = 0: the
-// product is zero. d overlaps neither a nor b. The host path keeps at most two MiB of scratch per thread. Cost: about
-// 95 % of the library called with all of d at once, more where rows lie 4 KiB apart. Tested by
+// product is zero. d overlaps none of a, b and bias. The host path keeps at most two MiB of scratch per thread. Cost:
+// about 95 % of the library called with all of d at once, more where rows lie 4 KiB apart. Tested by
 // tests/device/gemm_test.cpp.
 #pragma once
 

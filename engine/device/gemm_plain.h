@@ -8,6 +8,7 @@
 
 #include "kernels/core/dtype.h"
 #include "kernels/core/host_matrix.h"
+#include "kernels/core/integer.h"
 
 namespace cloze::plain_gemm {
 
@@ -60,8 +61,8 @@ struct Product {
 template <typename Storage, typename T = Arithmetic<Storage>>
 Product<T> multiply(const Operand<Storage>& a, const Operand<Storage>& b, std::int64_t rows, std::int64_t cols,
                     std::int64_t k_first, std::int64_t k_last) {
-    const std::int64_t padded_rows = host::round_up(rows, host::kBlockRows);
-    const std::int64_t padded_cols = host::round_up(cols, host::kBlockCols<T>);
+    const std::int64_t padded_rows = round_up(rows, host::kBlockRows);
+    const std::int64_t padded_cols = round_up(cols, host::kBlockCols<T>);
     Panels<T>& panels = thread_panels<T>();
     T* a_panel = panels.a.at_least(padded_rows * kPanelDepth);
     T* b_panel = panels.b.at_least(padded_cols * kPanelDepth);

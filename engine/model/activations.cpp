@@ -13,10 +13,6 @@
 namespace cloze {
 namespace {
 
-std::int64_t padded_vocabulary(const BertConfig& config) {
-    return (config.vocab_size + kVocabularyPadding - 1) / kVocabularyPadding * kVocabularyPadding;
-}
-
 /// Requests tensors under a common name, with the working type and the statistics type that belongs to it.
 struct Requests {
     Arena& arena;

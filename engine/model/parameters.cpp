@@ -1,11 +1,9 @@
 #include "engine/model/parameters.h"
 
+#include "kernels/core/integer.h"
+
 namespace cloze {
 namespace {
-
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
 
 /// Appends rows and hands out offsets; the order of the calls is the order of the buffers.
 class Builder {
@@ -74,7 +72,7 @@ private:
 
 void append_heads(Builder& builder, const BertConfig& config, ParameterTable& table) {
     const std::int64_t hidden = config.hidden_size;
-    const std::int64_t padded_vocab = round_up(config.vocab_size, kVocabularyPadding);
+    const std::int64_t padded_vocab = padded_vocabulary(config);
     table.decoder_bias = builder.vector("cls.predictions.bias", config.vocab_size, InitialValue::zero, padded_vocab);
     table.transform_norm = builder.norm("cls.predictions.transform.LayerNorm", hidden);
     table.transform = builder.linear("cls.predictions.transform.dense", hidden, hidden);
@@ -97,6 +95,10 @@ LayerIndex append_layer(Builder& builder, const BertConfig& config, std::int64_t
 
 }  // namespace
 
+std::int64_t padded_vocabulary(const BertConfig& config) {
+    return round_up(config.vocab_size, 64);
+}
+
 ParameterTable parameter_table(const BertConfig& config) {
     ParameterTable table{};
     Builder builder(table);
@@ -113,7 +115,7 @@ ParameterTable parameter_table(const BertConfig& config) {
         builder.matrix(prefix + "token_type_embeddings.weight", config.type_vocab_size, config.hidden_size);
     // Tied to the masked-LM decoder: its gradient is complete only when the embedding's backward has added its part.
     table.word = builder.matrix(prefix + "word_embeddings.weight", config.vocab_size, config.hidden_size,
-                                round_up(config.vocab_size, kVocabularyPadding));
+                                padded_vocabulary(config));
     builder.finish();
     return table;
 }

@@ -20,7 +20,7 @@ struct Parameter {
     std::int64_t rows, cols;   // as in the file; a vector of n has rows = n, cols = 1
     int rank;                  // 1 or 2: how many dimensions the file has
     std::int64_t offset;       // first element in the flat buffers, a multiple of kParameterAlignment except inside QKV
-    std::int64_t padded_rows;  // rows in memory, >= rows; the word table is padded to a multiple of 64
+    std::int64_t padded_rows;  // rows in memory, >= rows; see padded_vocabulary()
     bool decay;                // weight decay applies: not for biases and LayerNorm
     InitialValue initial;
 
@@ -29,7 +29,6 @@ struct Parameter {
 
 /// 128 elements: 256 bytes even in bf16.
 inline constexpr std::int64_t kParameterAlignment = 128;
-inline constexpr std::int64_t kVocabularyPadding = 64;
 
 struct LinearIndex {
     int weight, bias;
@@ -58,6 +57,9 @@ struct ParameterTable {
     std::int64_t parameter_count() const;   // elements of the model, without padding
     std::vector<Segment> segments() const;  // for the optimizer ops, in table order
 };
+
+/// Rows of the word table in memory, and columns of the masked-LM logits: a multiple of 64.
+std::int64_t padded_vocabulary(const BertConfig& config);
 
 ParameterTable parameter_table(const BertConfig& config);
 

@@ -2,6 +2,11 @@
 
 namespace cloze {
 
+void require_floating(const char* op, const Named& argument) {
+    const DType dtype = argument.tensor.dtype;
+    require(is_floating(dtype), op, ": ", argument.name, " is ", name_of(dtype), ", but must be f64, f32 or bf16");
+}
+
 Place common_place(const char* op, std::initializer_list<Named> arguments) {
     const Named* first = nullptr;
     for (const Named& argument : arguments) {

@@ -1,5 +1,6 @@
-// What an op's contract says besides shapes and types: all tensors lie in one place, and which of them may share
-// memory. Checked once per call; costs nanoseconds. Tested by tests/kernels/op_contract_test.cpp.
+// What an op's contract says besides shapes: the working type is a floating one, all tensors lie in one place, and
+// which of them may share memory. Checked once per call; costs nanoseconds. Tested by
+// tests/kernels/op_contract_test.cpp.
 #pragma once
 
 #include <initializer_list>
@@ -13,6 +14,9 @@ struct Named {
     const char* name;
     const Tensor& tensor;
 };
+
+/// Throws unless the tensor's type is one that visit_float knows.
+void require_floating(const char* op, const Named& argument);
 
 /// Where an op runs: where all of its tensors that have memory lie.
 Place common_place(const char* op, std::initializer_list<Named> arguments);

@@ -66,6 +66,10 @@ constexpr const char* name_of(DType dtype) {
     return "?";
 }
 
+constexpr bool is_floating(DType dtype) {
+    return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::bf16;
+}
+
 /// The type statistics, sums and losses are kept in when the working type is `dtype`: f64 for f64, else f32.
 constexpr DType statistics_dtype(DType dtype) {
     return dtype == DType::f64 ? DType::f64 : DType::f32;

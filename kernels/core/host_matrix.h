@@ -25,10 +25,6 @@ inline constexpr std::int64_t kBlockRows = 4;
 template <typename T>
 inline constexpr std::int64_t kBlockCols = 2 * kLanes<T>;
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
 /// Memory that grows and never shrinks; for scratch that a thread keeps. Contents do not survive growth.
 template <typename T>
 class Buffer {

@@ -18,19 +18,19 @@ inline void store(T& to, A value) {
 
 /// Accumulators of a sum along a row: two vector registers of eight floats. 32 are no faster at 768 columns, where
 /// loads bound the sum, and slower at 128, where the lanes' meeting counts.
-inline constexpr int kLanes = 16;
+inline constexpr int kSumLanes = 16;
 
-/// Sum of term(i) over [0, count): element i goes to lane i mod kLanes, then the lanes meet pairwise.
+/// Sum of term(i) over [0, count): element i goes to lane i mod kSumLanes, then the lanes meet pairwise.
 template <typename Sum, typename Term>
 Sum lane_sum(std::int64_t count, const Term& term) {
-    Sum lanes[kLanes] = {};
-    const std::int64_t whole = count - count % kLanes;
-    for (std::int64_t i = 0; i < whole; i += kLanes) {
+    Sum lanes[kSumLanes] = {};
+    const std::int64_t whole = count - count % kSumLanes;
+    for (std::int64_t i = 0; i < whole; i += kSumLanes) {
 #pragma omp simd
-        for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+        for (int lane = 0; lane < kSumLanes; ++lane) lanes[lane] += term(i + lane);
     }
     for (std::int64_t i = whole; i < count; ++i) lanes[i - whole] += term(i);
-    for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int width = kSumLanes / 2; width > 0; width /= 2) {
         for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
     }
     return lanes[0];
@@ -59,7 +59,7 @@ void sum_of_chunks(Sum* sum, const Sum* partial, std::int64_t chunks, std::int64
 /// Elements of scratch that the sums of `cols` columns over `rows` rows need: one row of sums for each chunk, and one
 /// even without rows, so that the address is always good.
 constexpr std::int64_t chunk_partials(std::int64_t rows, std::int64_t cols) {
-    return std::max<std::int64_t>(chunks_of(rows, kRowsPerChunk), 1) * cols;
+    return std::max<std::int64_t>(divide_up(rows, kRowsPerChunk), 1) * cols;
 }
 
 /// sum[c] = (or +=) term(0, c) + term(1, c) + ... over `rows`, in chunks of kRowsPerChunk rows. term(row, c) is called
@@ -77,7 +77,7 @@ void column_sums(Sum* sum, Sum* scratch, std::int64_t rows, std::int64_t cols, b
             std::copy_n(total, width, scratch + chunk * cols + col);
         }
     });
-    sum_of_chunks(sum, scratch, chunks_of(rows, kRowsPerChunk), cols, cols, accumulate);
+    sum_of_chunks(sum, scratch, divide_up(rows, kRowsPerChunk), cols, cols, accumulate);
 }
 
 }  // namespace cloze

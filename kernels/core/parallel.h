@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <exception>
 
+#include "kernels/core/integer.h"
+
 namespace cloze {
 
 /// Threads that host ops use from now on; 0: every processor this process may run on. Returns the number in effect.
@@ -31,14 +33,10 @@ void parallel_for(std::int64_t count, const Body& body) {
 /// Rows per chunk of row-wise ops and of column sums. A constant: it fixes the order in which sums are added.
 inline constexpr std::int64_t kRowsPerChunk = 64;
 
-constexpr std::int64_t chunks_of(std::int64_t count, std::int64_t per_chunk) {
-    return (count + per_chunk - 1) / per_chunk;
-}
-
 /// Calls body(first, last, chunk) for the chunks of [0, count).
 template <typename Body>
 void parallel_chunks(std::int64_t count, std::int64_t per_chunk, const Body& body) {
-    parallel_for(chunks_of(count, per_chunk), [&](std::int64_t chunk) {
+    parallel_for(divide_up(count, per_chunk), [&](std::int64_t chunk) {
         const std::int64_t first = chunk * per_chunk;
         const std::int64_t last = first + per_chunk < count ? first + per_chunk : count;
         body(first, last, chunk);

@@ -176,21 +176,28 @@ TEST_CASE("gemm gives the same bits at 1, 2 and 3 threads") {
 #endif
 
 TEST_CASE("gemm names what is wrong with its arguments") {
-    std::vector<float> x(64);
-    std::vector<std::int32_t> ids(64);
-    const Tensor square = Tensor::host(x.data(), 4, 4);
-    CHECK_THROWS_WITH(gemm({.d = square, .a = square, .b = Tensor::host(x.data(), 5, 4)}, {}),
+    Guarded<float> output(4, 4, 0, 1), left(4, 4, 0, 2), right(5, 4, 0, 3), row(1, 4, 0, 4);
+    std::vector<std::int32_t> ids(16);
+    const Tensor d = output.tensor(), a = left.tensor(), b = right.tensor().row_range(0, 4), bias = row.tensor();
+    CHECK_NOTHROW(gemm({.d = d, .a = a, .b = b, .bias = bias}, {}));
+    CHECK_NOTHROW(gemm({.d = d, .a = a, .b = a}, {}));
+    CHECK_THROWS_WITH(gemm({.d = d, .a = a, .b = right.tensor()}, {}),
                       Equals("gemm: b must be f32 [4, 4], but it is f32 [5, 4]"));
-    CHECK_THROWS_WITH(gemm({.d = square, .a = Tensor{}, .b = square}, {}),
+    CHECK_THROWS_WITH(gemm({.d = d, .a = Tensor{}, .b = b}, {}),
                       Equals("gemm: a must be f32 [4, 0], but it is absent"));
-    CHECK_THROWS_WITH(gemm({.d = square, .a = Tensor::host(ids.data(), 4, 4), .b = square}, {}),
-                      Equals("gemm: a is i32, but products are of f64, f32 or bf16"));
-    CHECK_THROWS_WITH(
-        gemm({.d = square, .a = square, .b = square, .accumulate = true, .bias = Tensor::host(x.data(), 4)}, {}),
-        Equals("gemm: bias and accumulate exclude each other: the bias would be added twice"));
-    Tensor overlapping = square;
+    CHECK_THROWS_WITH(gemm({.d = d, .a = Tensor::host(ids.data(), 4, 4), .b = b}, {}),
+                      Equals("gemm: a is i32, but must be f64, f32 or bf16"));
+    CHECK_THROWS_WITH(gemm({.d = d, .a = a, .b = b, .accumulate = true, .bias = bias}, {}),
+                      Equals("gemm: bias and accumulate exclude each other: the bias would be added twice"));
+    CHECK_THROWS_WITH(gemm({.d = d, .a = d, .b = b}, {}),
+                      Equals("gemm: d shares memory with a; give it a buffer of its own"));
+    CHECK_THROWS_WITH(gemm({.d = d, .a = a, .b = d, .accumulate = true}, {}),
+                      Equals("gemm: d shares memory with b; give it a buffer of its own"));
+    CHECK_THROWS_WITH(gemm({.d = d, .a = a, .b = b, .bias = d.row_range(3, 1)}, {}),
+                      Equals("gemm: d shares memory with bias; give it a buffer of its own"));
+    Tensor overlapping = d;
     overlapping.stride = 3;
-    CHECK_THROWS_WITH(gemm({.d = overlapping, .a = square, .b = square}, {}),
+    CHECK_THROWS_WITH(gemm({.d = overlapping, .a = a, .b = b}, {}),
                       Equals("gemm: d has rows that overlap: row stride 3 for 4 columns"));
 }
 

@@ -2,6 +2,7 @@
 // dropout against the mapping, and everything around it (ragged lengths, visibility, unused rows, threads, messages).
 #include "kernels/attention.h"
 
+#include "kernels/core/contract.h"
 #include "tests/kernels/op_testing.h"
 
 using namespace cloze;
@@ -392,21 +393,52 @@ TEST_CASE("attention names what is wrong with its arguments") {
     CHECK(message(good, [&](auto& a) { a.y = a.qkv.reshaped(21, 16).row_range(0, 7); }) ==
           "usage: attention_forward: y shares memory with qkv; give it a buffer of its own");
     CHECK(message(good, [](auto& a) { a.y = on_device(a.y); }).rfind("usage: attention_forward: y is f32", 0) == 0);
+    CHECK(message(good, [](auto& a) {
+              a.dropout.sequence_sample = on_device(a.dropout.sequence_sample);
+          }).find("dropout.sequence_sample is u64 [1, 2] on the device") != std::string::npos);
+    CHECK(message(good, [](auto& a) { a.log_sum_exp = a.qkv.reshaped(24, 14).row_range(0, 1).reshaped(2, 7); }) ==
+          "usage: attention_forward: log_sum_exp shares memory with qkv; give it a buffer of its own");
+}
 
-    const Array dqkv(DType::f32, 7, 48), scratch(DType::f32, 13);
-    CHECK(error_of([&] {
-              attention_backward({.dqkv = dqkv.tensor(),
-                                  .scratch = scratch.tensor(),
-                                  .dy = y.tensor(),
-                                  .y = y.tensor(),
-                                  .log_sum_exp = log_sum_exp.tensor(),
-                                  .qkv = qkv.tensor(),
-                                  .offset = offset.tensor(),
-                                  .heads = 2,
-                                  .visible = Visible::all},
-                                 {});
-          }) ==
+TEST_CASE("attention backward names what is wrong with its arguments") {
+    const Case c{{4, 3}, 2, 8, Visible::all, 0.1, 0, 0};
+    const Array qkv = random_rows(c, DType::f32, 48, 1, 1), dy = random_rows(c, DType::f32, 16, 2, 1);
+    const Forward forward = run_forward(c, qkv);
+    const Array offset = c.offset(), samples = c.samples(), dqkv(DType::f32, 7, 48), scratch(DType::f32, 14);
+    const AttentionBackward good{.dqkv = dqkv.tensor(),
+                                 .scratch = scratch.tensor(),
+                                 .dy = dy.tensor(),
+                                 .y = forward.y.tensor(),
+                                 .log_sum_exp = forward.log_sum_exp.tensor(),
+                                 .qkv = qkv.tensor(),
+                                 .offset = offset.tensor(),
+                                 .heads = 2,
+                                 .visible = Visible::all,
+                                 .dropout = dropout_of(c, samples)};
+    const auto message = [&](const std::function<void(AttentionBackward&)>& spoil) {
+        AttentionBackward a = good;
+        spoil(a);
+        return error_of([&] { attention_backward(a, {}); });
+    };
+    CHECK(message([](auto&) {}).empty());
+    CHECK(message([](auto& a) { a.scratch = a.scratch.column_range(0, 13); }) ==
           "usage: attention_backward: scratch must be f32 [1, 14] without gaps between rows, but it is f32 [1, 13]");
+    const auto part_of = [](const Tensor& x) { return x.reshaped(1, x.count()).column_range(0, 14); };
+    for (const Named& input : std::initializer_list<Named>{
+             {"dy", good.dy}, {"y", good.y}, {"log_sum_exp", good.log_sum_exp}, {"qkv", good.qkv}}) {
+        CHECK(message([&](auto& a) { a.scratch = part_of(input.tensor); }) ==
+              text("usage: attention_backward: scratch shares memory with ", input.name,
+                   "; give it a buffer of its own"));
+    }
+    CHECK(message([&](auto& a) { a.scratch = part_of(a.dqkv); }) ==
+          "usage: attention_backward: dqkv shares memory with scratch; give it a buffer of its own");
+    CHECK(message([&](auto& a) { a.log_sum_exp = part_of(a.dqkv).reshaped(2, 7); }) ==
+          "usage: attention_backward: dqkv shares memory with log_sum_exp; give it a buffer of its own");
+    CHECK(message([](auto& a) { a.scratch = on_device(a.scratch); }).find("scratch is f32 [1, 14] on the device") !=
+          std::string::npos);
+    CHECK(message([](auto& a) {
+              a.log_sum_exp = on_device(a.log_sum_exp);
+          }).find("log_sum_exp is f32 [2, 7] on the device") != std::string::npos);
 }
 
 TEST_CASE("attention costs follow the visible pairs") {

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "kernels/core/dropout.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/parallel.h"
 #include "kernels/core/philox.h"
 #include "kernels/core/random_stream.h"
@@ -96,6 +97,16 @@ TEST_CASE("below is uniform and stays below") {
     std::int64_t counts[7] = {};
     for (int i = 0; i < 70000; ++i) ++counts[random.below(7)];
     for (const std::int64_t count : counts) CHECK(std::abs(count - 10000.0) < 5 * std::sqrt(10000.0));
+}
+
+TEST_CASE("quotients and multiples are rounded up") {
+    CHECK(divide_up(0, 64) == 0);
+    CHECK(divide_up(64, 64) == 1);
+    CHECK(divide_up(65, 64) == 2);
+    CHECK(round_up(0, 64) == 0);
+    CHECK(round_up(1, 64) == 64);
+    CHECK(round_up(64, 64) == 64);
+    CHECK(round_up(65, 64) == 128);
 }
 
 TEST_CASE("tensor views cut rows and columns and refuse what lies outside") {

@@ -6,7 +6,7 @@ using namespace cloze;
 using namespace cloze::test;
 
 TEST_CASE("a lane sum adds every element once at any length") {
-    for (std::int64_t count = 0; count <= 3 * kLanes + 1; ++count) {
+    for (std::int64_t count = 0; count <= 3 * kSumLanes + 1; ++count) {
         CHECK(lane_sum<double>(count, [](std::int64_t i) { return static_cast<double>(i + 1); }) ==
               0.5 * static_cast<double>(count * (count + 1)));
     }

@@ -1,4 +1,12 @@
+#include "kernels/attention.h"
+#include "kernels/bias_tanh.h"
 #include "kernels/core/contract.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/embedding.h"
+#include "kernels/layer_norm.h"
+#include "kernels/norm.h"
+#include "kernels/optimizer_update.h"
+#include "kernels/rows.h"
 #include "tests/kernels/op_testing.h"
 
 using namespace cloze;
@@ -30,6 +38,56 @@ TEST_CASE("a contract refuses shared memory except where it is said") {
     CHECK(error_of([&] {
               require_same_or_apart("op", {"y", part}, {"x", whole});
           }) == "usage: op: y may be x or lie apart from it, but they overlap in part");
+}
+
+TEST_CASE("every op refuses integers where a floating type belongs, naming itself and the argument") {
+    const Array integers(DType::i32, 2, 4), floats(DType::f32, 1, 4);
+    const Tensor ids = integers.tensor(), weight = floats.tensor(), absent;
+    const auto refusal = [](const char* op, const char* argument) {
+        return text("usage: ", op, ": ", argument, " is i32, but must be f64, f32 or bf16");
+    };
+    CHECK(error_of([&] { require_floating("op", {"x", ids}); }) == refusal("op", "x"));
+    CHECK(
+        error_of([&] {
+            attention_forward(
+                {.y = ids, .log_sum_exp = absent, .qkv = absent, .offset = absent, .heads = 1, .visible = Visible::all},
+                {});
+        }) == refusal("attention_forward", "y"));
+    CHECK(error_of([&] { bias_tanh_forward({.y = absent, .x = ids, .bias = absent}, {}); }) ==
+          refusal("bias_tanh_forward", "x"));
+    BiasTanhBackward tanh_backward{};
+    tanh_backward.y = ids;
+    CHECK(error_of([&] { bias_tanh_backward(tanh_backward, {}); }) == refusal("bias_tanh_backward", "y"));
+    CrossEntropy cross{};
+    cross.logits = ids;
+    CHECK(error_of([&] { cross_entropy(cross, {}); }) == refusal("cross_entropy", "logits"));
+    EmbeddingForward embedding{};
+    embedding.y = ids;
+    CHECK(error_of([&] { embedding_forward(embedding, {}); }) == refusal("embedding_forward", "y"));
+    EmbeddingBackward embedding_gradient{};
+    embedding_gradient.dy = ids;
+    CHECK(error_of([&] { embedding_backward(embedding_gradient, {}); }) == refusal("embedding_backward", "dy"));
+    LayerNormForward norm{};
+    norm.x = ids;
+    CHECK(error_of([&] { layer_norm_forward(norm, {}); }) == refusal("layer_norm_forward", "x"));
+    LayerNormBackward norm_gradient{};
+    norm_gradient.dy = ids;
+    CHECK(error_of([&] { layer_norm_backward(norm_gradient, {}); }) == refusal("layer_norm_backward", "dy"));
+    RowsGather gather{};
+    gather.y = ids;
+    CHECK(error_of([&] { rows_gather(gather, {}); }) == refusal("rows_gather", "y"));
+    RowsScatter scatter{};
+    scatter.y = ids;
+    CHECK(error_of([&] { rows_scatter(scatter, {}); }) == refusal("rows_scatter", "y"));
+    StepState state;
+    GradientNorm gradient{};
+    gradient.gradient = ids;
+    gradient.state = &state;
+    CHECK(error_of([&] { gradient_norm(gradient, {}); }) == refusal("gradient_norm", "gradient"));
+    OptimizerUpdate update{};
+    update.weight = weight;
+    update.working = ids;
+    CHECK(error_of([&] { optimizer_update(update, {}); }) == refusal("optimizer_update", "working"));
 }
 
 TEST_CASE("a guarded array notices writes around and between its rows") {

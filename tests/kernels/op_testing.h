@@ -120,8 +120,7 @@ private:
         return bytes_.data() + kGuard + (row * stride_ + col) * size_of(dtype_);
     }
     void poison(std::int64_t row, std::int64_t col) {
-        const bool floating = dtype_ == DType::f64 || dtype_ == DType::f32 || dtype_ == DType::bf16;
-        if (floating)
+        if (is_floating(dtype_))
             set(row, col, std::numeric_limits<double>::quiet_NaN());
         else
             std::memset(const_cast<unsigned char*>(address(row, col)), 0x7f, static_cast<std::size_t>(size_of(dtype_)));
