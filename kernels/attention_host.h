@@ -11,12 +11,12 @@
 #include "kernels/core/host_matrix.h"
 #include "kernels/core/integer.h"
 #include "kernels/core/lanes.h"
+#include "kernels/core/philox_lanes.h"
 
 namespace cloze::attention {
 
 inline constexpr std::int64_t kQueries = 16;     // rows of a dropout block
 inline constexpr std::int64_t kKeyBlock = 64;    // columns of a dropout block
-inline constexpr std::int64_t kLaneCount = 8;    // Philox calls that differ in key mod 8, drawn together
 inline constexpr std::int64_t kStrideSkew = 16;  // keeps rows of panels from meeting in one cache set
 
 struct Range {
@@ -42,36 +42,6 @@ Range block_keys(Visible visible, std::int64_t first_query, std::int64_t last_qu
     const Range b = visible_keys(visible, last_query - 1, length);
     const std::int64_t first = std::min(a.first, b.first) / host::kBlockCols<T> * host::kBlockCols<T>;
     return {first, std::max(first, round_up(std::max(a.last, b.last), host::kBlockCols<T>))};
-}
-
-/// Philox for 8 consecutive values of the counter's first word: words[w][lane]. The lanes run as one vector.
-inline void philox_lanes(std::uint32_t words[4][kLaneCount], std::uint32_t counter0, std::uint32_t counter1,
-                         std::uint32_t counter2, std::uint32_t counter3, PhiloxKey key) {
-    std::uint32_t c0[kLaneCount], c1[kLaneCount], c2[kLaneCount], c3[kLaneCount];
-    for (std::uint32_t lane = 0; lane < kLaneCount; ++lane) {
-        c0[lane] = counter0 + lane;
-        c1[lane] = counter1;
-        c2[lane] = counter2;
-        c3[lane] = counter3;
-    }
-    for (int round = 0; round < 10; ++round) {
-        for (int lane = 0; lane < kLaneCount; ++lane) {
-            const std::uint64_t product0 = 0xD2511F53ull * c0[lane];
-            const std::uint64_t product1 = 0xCD9E8D57ull * c2[lane];
-            c0[lane] = static_cast<std::uint32_t>(product1 >> 32) ^ c1[lane] ^ key.low;
-            c1[lane] = static_cast<std::uint32_t>(product1);
-            c2[lane] = static_cast<std::uint32_t>(product0 >> 32) ^ c3[lane] ^ key.high;
-            c3[lane] = static_cast<std::uint32_t>(product0);
-        }
-        key.low += 0x9E3779B9u;
-        key.high += 0xBB67AE85u;
-    }
-    for (int lane = 0; lane < kLaneCount; ++lane) {
-        words[0][lane] = c0[lane];
-        words[1][lane] = c1[lane];
-        words[2][lane] = c2[lane];
-        words[3][lane] = c3[lane];
-    }
 }
 
 /// What a call's dropout comes down to; threshold 0 = none.
@@ -126,14 +96,17 @@ void draw_keep(T* keep, const Item& item, const Dropping& drop, std::int64_t fir
     const auto query_block = static_cast<std::uint32_t>(first_query / kQueries);
     for (std::int64_t block = keys.first / kKeyBlock; block * kKeyBlock < keys.last; ++block) {
         for (std::uint32_t query_mod8 = 0; query_mod8 < 8; ++query_mod8) {
-            std::uint32_t words[4][kLaneCount];
-            philox_lanes(words, drop.key.counter0((static_cast<std::uint32_t>(item.head) << 6) | (query_mod8 << 3)),
-                         (query_block << 16) | static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(sample),
-                         static_cast<std::uint32_t>(sample >> 32), drop.key.step_key);
+            // Lanes are the calls of the eight key_mod8, which follow each other.
+            std::uint32_t words[4][kPhiloxLanes];
+            philox_lanes::by_word(
+                words,
+                attention_dropout_counter(drop.key, sample, static_cast<std::uint32_t>(item.head), query_block,
+                                          static_cast<std::uint32_t>(block), query_mod8, 0),
+                drop.key.step_key);
             for (int index = 0; index < 16; ++index) {
                 const int half = index / 8, octet = index % 8;
                 T* row = keep + (query_mod8 + 8 * half) * item.key_stride + block * kKeyBlock + octet * 8;
-                for (int lane = 0; lane < kLaneCount; ++lane) {
+                for (std::uint32_t lane = 0; lane < kPhiloxLanes; ++lane) {
                     const std::uint32_t value = (words[index / 4][lane] >> (8 * (index % 4))) & 0xffu;
                     row[lane] = value < drop.rate.threshold ? T(0) : scale;
                 }

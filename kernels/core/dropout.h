@@ -60,11 +60,15 @@ struct DropoutKey {
     }
 };
 
-/// Bits of columns [8 * group, 8 * group + 8) of the row that is `position` in `sample`. group < 2^16.
+/// Where the bits of columns [8 * group, 8 * group + 8) of the row that is `position` in `sample` are. group < 2^16.
+CLOZE_HD inline PhiloxCounter hidden_dropout_counter(const DropoutKey& key, std::uint64_t sample,
+                                                     std::uint32_t position, std::uint32_t group) {
+    return {key.counter0(group), position, static_cast<std::uint32_t>(sample),
+            static_cast<std::uint32_t>(sample >> 32)};
+}
 CLOZE_HD inline PhiloxBits hidden_dropout_bits(const DropoutKey& key, std::uint64_t sample, std::uint32_t position,
                                                std::uint32_t group) {
-    return philox(key.counter0(group), position, static_cast<std::uint32_t>(sample),
-                  static_cast<std::uint32_t>(sample >> 32), key.step_key);
+    return philox(hidden_dropout_counter(key, sample, position, group), key.step_key);
 }
 
 /// Element `index` (0..7) of a group: its 16 bits.
@@ -72,13 +76,19 @@ CLOZE_HD inline std::uint32_t hidden_dropout_value(const PhiloxBits& bits, std::
     return (bits.word[index / 2] >> (16 * (index % 2))) & 0xffffu;
 }
 
-/// Bits of the 16 probabilities of `head` with query = 16 * query_block + query_mod8 + {0, 8} and
+/// Where the bits of the 16 probabilities of `head` are with query = 16 * query_block + query_mod8 + {0, 8} and
 /// key = 64 * key_block + key_mod8 + {0, 8, ..., 56}. head < 1024; query_block, key_block < 2^16.
+CLOZE_HD inline PhiloxCounter attention_dropout_counter(const DropoutKey& key, std::uint64_t sample, std::uint32_t head,
+                                                        std::uint32_t query_block, std::uint32_t key_block,
+                                                        std::uint32_t query_mod8, std::uint32_t key_mod8) {
+    return {key.counter0((head << 6) | (query_mod8 << 3) | key_mod8), (query_block << 16) | key_block,
+            static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(sample >> 32)};
+}
 CLOZE_HD inline PhiloxBits attention_dropout_bits(const DropoutKey& key, std::uint64_t sample, std::uint32_t head,
                                                   std::uint32_t query_block, std::uint32_t key_block,
                                                   std::uint32_t query_mod8, std::uint32_t key_mod8) {
-    return philox(key.counter0((head << 6) | (query_mod8 << 3) | key_mod8), (query_block << 16) | key_block,
-                  static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(sample >> 32), key.step_key);
+    return philox(attention_dropout_counter(key, sample, head, query_block, key_block, query_mod8, key_mod8),
+                  key.step_key);
 }
 
 /// Element (query half 0..1, key octet 0..7) of such a group: its 8 bits.

@@ -22,6 +22,10 @@ CLOZE_HD inline PhiloxKey philox_key(std::uint64_t seed) {
     return {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)};
 }
 
+struct PhiloxCounter {
+    std::uint32_t c0, c1, c2, c3;
+};
+
 /// 128 random bits of counter (c0, c1, c2, c3) under `key`.
 CLOZE_HD inline PhiloxBits philox(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
                                   PhiloxKey key) {
@@ -36,6 +40,9 @@ CLOZE_HD inline PhiloxBits philox(std::uint32_t c0, std::uint32_t c1, std::uint3
         key.high += 0xBB67AE85u;
     }
     return {{c0, c1, c2, c3}};
+}
+CLOZE_HD inline PhiloxBits philox(const PhiloxCounter& counter, PhiloxKey key) {
+    return philox(counter.c0, counter.c1, counter.c2, counter.c3, key);
 }
 
 /// What a stream of random numbers is for. The purpose is part of the counter, so that no two uses share bits.
