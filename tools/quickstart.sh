@@ -18,8 +18,12 @@ readonly MODEL=tiny
 readonly VOCAB_SIZE=8192
 readonly SEQUENCE_LENGTH=128
 readonly BATCH_SIZE=64
-readonly LEARNING_RATE=1e-3
-readonly STEPS=${CLOZE_QUICKSTART_STEPS:-1000}
+# Without dropout: a model this small, on new masks in every epoch, does not overfit in so few steps.
+readonly DROPOUT=0
+readonly LEARNING_RATE=3e-3
+readonly BETA2=0.98
+readonly SCHEDULE=poly
+readonly STEPS=${CLOZE_QUICKSTART_STEPS:-2000}
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 readonly root
@@ -70,7 +74,7 @@ collect_text() {
 name_of_run() {
     local files
     files=$(find "${texts[@]}" -type f -print0 | sort -z | xargs -0 sha256sum | cut -d' ' -f1)
-    printf '%s\n' "$files" "$MODEL $VOCAB_SIZE $SEQUENCE_LENGTH $BATCH_SIZE $LEARNING_RATE $STEPS" |
+    printf '%s\n' "$files" "$MODEL $VOCAB_SIZE $SEQUENCE_LENGTH $BATCH_SIZE $LEARNING_RATE $BETA2 $SCHEDULE $DROPOUT $STEPS" |
         sha256sum | cut -c1-12
 }
 
@@ -89,8 +93,8 @@ once() {
 train() {
     local code=0
     "$cloze" pretrain --data "$run/data" --model "$MODEL" --output "$run/model" --max-seq-length "$SEQUENCE_LENGTH" \
-        --global-batch-size "$BATCH_SIZE" --max-steps "$STEPS" --learning-rate "$LEARNING_RATE" --seed 1 \
-        --device cpu || code=$?
+        --global-batch-size "$BATCH_SIZE" --max-steps "$STEPS" --learning-rate "$LEARNING_RATE" \
+        --beta2 "$BETA2" --schedule "$SCHEDULE" --hidden-dropout-prob "$DROPOUT" --attention-dropout-prob "$DROPOUT" --seed 1 --device cpu || code=$?
     case $code in
         0) return ;;
         75) fail 75 "stopped and saved; the same command goes on" ;;
@@ -121,9 +125,9 @@ main() {
     if [ $# = 0 ]; then
         groups+=(corpus)
         examples=(
-            "This function returns the [MASK] of elements in the array."
-            "If the file does not [MASK], an error is returned."
-            "See the documentation for more [MASK]."
+            "It returns the number [MASK] elements in the array."
+            "If you do [MASK] want this, use another module."
+            "This module is free software; you can redistribute [MASK] under the same terms as Perl itself."
         )
     else
         examples=("It was the [MASK] day of the year." "He went to the [MASK]." "This is the [MASK] of all.")
