@@ -220,9 +220,7 @@ void require_common(const char* op, const Tensor& y, const Tensor& log_sum_exp, 
     require_tensor({op, "qkv", qkv, tokens, 3 * hidden, y.dtype});
     require(offset && offset.cols >= 1, op, ": offset must be i32 [1, sequences + 1], but it is ", describe(offset));
     require_tensor({op, "offset", offset, 1, offset.cols, DType::i32});
-    require(dropout.probability >= 0 && dropout.probability < 1 - 1.0 / 512, op, ": dropout probability ",
-            dropout.probability, " is outside [0, 0.998)");
-    if (attention_dropout_rate(dropout.probability).threshold == 0) return;
+    if (require_dropout_rate(op, dropout.probability, attention_dropout_rate).threshold == 0) return;
     require(dropout.state != nullptr, op, ": dropout needs the address of a StepState");
     require(dropout.layer >= 0 && dropout.layer < 4096, op, ": dropout layer ", dropout.layer, " is outside [0, 4096)");
     require_tensor({op, "dropout.sequence_sample", dropout.sequence_sample, 1, offset.cols - 1, DType::u64});

@@ -3,17 +3,13 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/core/contract.h"
 #include "kernels/core/philox_lanes.h"
 
 namespace cloze {
 
 void require_hidden_dropout(const HiddenDropout& dropout, std::int64_t rows, std::int64_t cols, const char* op) {
-    require(dropout.probability >= 0 && dropout.probability < 1, op, ": dropout probability ", dropout.probability,
-            " is outside [0, 1)");
-    if (dropout.probability == 0) return;
-    const DropoutRate rate = hidden_dropout_rate(dropout.probability);
-    require(rate.threshold < rate.steps, op, ": dropout probability ", dropout.probability,
-            " rounds to 1 in steps of 1 / 65536");
+    if (require_dropout_rate(op, dropout.probability, hidden_dropout_rate).threshold == 0) return;
     require(dropout.state != nullptr, op, ": dropout needs the address of a StepState");
     require(dropout.layer >= 0 && dropout.layer < 4096, op, ": dropout layer ", dropout.layer, " is outside [0, 4096)");
     require(cols <= 8 * 65536, op, ": ", cols, " columns, but dropout reaches 524288");

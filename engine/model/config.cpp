@@ -173,11 +173,17 @@ void require_config(const BertConfig& config, const std::string& source) {
     within("pad_token_id", config.pad_token_id, 0, config.vocab_size - 1);
     require_input(config.hidden_size % config.num_attention_heads == 0, source, ": hidden_size ", config.hidden_size,
                   " is not a multiple of num_attention_heads ", config.num_attention_heads);
-    const auto probability = [&](const char* key, double value) {
+    const auto dropout = [&](const char* key, double value, DropoutRate (*rounded)(double)) {
         require_input(value >= 0 && value < 1, source, ": ", key, " ", value, " is outside [0, 1)");
+        const auto [threshold, steps] = rounded(value);
+        require_input(
+            (threshold > 0 || value == 0) && threshold<steps, source, ": ", key, " ", value, " rounds to ", threshold> 0
+                ? 1
+                : 0,
+            " in steps of 1/", steps, "; use 0, or from 1/", steps, " to ", steps - 1, "/", steps);
     };
-    probability("hidden_dropout_prob", config.hidden_dropout_prob);
-    probability("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
+    dropout("hidden_dropout_prob", config.hidden_dropout_prob, hidden_dropout_rate);
+    dropout("attention_probs_dropout_prob", config.attention_probs_dropout_prob, attention_dropout_rate);
     require_input(config.layer_norm_eps >= 0 && config.layer_norm_eps < 1, source, ": layer_norm_eps ",
                   config.layer_norm_eps, " is outside [0, 1)");
     require_input(config.initializer_range > 0 && config.initializer_range < 10, source, ": initializer_range ",

@@ -47,7 +47,8 @@ BertConfig config_from(const std::string& preset_or_path);
 /// config.json as HuggingFace reads it, with `architectures` as given, unknown keys included.
 std::string config_json(const BertConfig& config, const std::string& architecture);
 
-/// Refuses sizes that cannot work (heads that do not divide hidden_size, ...), naming key and value.
+/// Refuses what cannot work (heads that do not divide hidden_size, a dropout rate that rounds to 0 or 1, ...), naming
+/// key and value.
 void require_config(const BertConfig& config, const std::string& source);
 
 }  // namespace cloze

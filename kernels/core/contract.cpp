@@ -7,6 +7,14 @@ void require_floating(const char* op, const Named& argument) {
     require(is_floating(dtype), op, ": ", argument.name, " is ", name_of(dtype), ", but must be f64, f32 or bf16");
 }
 
+DropoutRate require_dropout_rate(const char* op, double probability, DropoutRate (*rounded)(double)) {
+    require(probability >= 0 && probability < 1, op, ": dropout probability ", probability, " is outside [0, 1)");
+    const DropoutRate rate = rounded(probability);
+    require(rate.threshold < rate.steps, op, ": dropout probability ", probability, " rounds to 1 in steps of 1/",
+            rate.steps);
+    return rate;
+}
+
 Place common_place(const char* op, std::initializer_list<Named> arguments) {
     const Named* first = nullptr;
     for (const Named& argument : arguments) {

@@ -1,10 +1,12 @@
-// What an op's contract says besides shapes: the working type is a floating one, all tensors lie in one place, and
+// What an op's contract says besides shapes: the working type is a floating one, a dropout rate is
+// possible, all tensors lie in one place, and
 // which of them may share memory. Checked once per call; costs nanoseconds. Tested by
 // tests/kernels/op_contract_test.cpp.
 #pragma once
 
 #include <initializer_list>
 
+#include "kernels/core/dropout.h"
 #include "kernels/core/tensor.h"
 
 namespace cloze {
@@ -17,6 +19,10 @@ struct Named {
 
 /// Throws unless the tensor's type is one that visit_float knows.
 void require_floating(const char* op, const Named& argument);
+
+/// Throws unless `probability` is in [0, 1) and does not round to 1. `rounded`: hidden_dropout_rate or
+/// attention_dropout_rate. Returns the rate.
+DropoutRate require_dropout_rate(const char* op, double probability, DropoutRate (*rounded)(double));
 
 /// Where an op runs: where all of its tensors that have memory lie.
 Place common_place(const char* op, std::initializer_list<Named> arguments);

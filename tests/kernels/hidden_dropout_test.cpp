@@ -69,6 +69,7 @@ TEST_CASE("a rate that rounds to zero drops nothing and reads nothing") {
     off.apply(&value, 0, 0, 1);
     CHECK(value == 3);
     CHECK_FALSE(off.on());
+    CHECK(error_of([] { require_hidden_dropout({.probability = 1e-6}, 3, 64, "op"); }).empty());
 }
 
 TEST_CASE("incomplete dropout is refused by message") {
@@ -81,7 +82,8 @@ TEST_CASE("incomplete dropout is refused by message") {
     CHECK(message([](HiddenDropout&) {}).empty());
     CHECK(message([](HiddenDropout& d) { d.probability = 1; }) == "usage: op: dropout probability 1 is outside [0, 1)");
     CHECK(message([](HiddenDropout& d) { d.probability = NAN; }).find("outside [0, 1)") != std::string::npos);
-    CHECK(message([](HiddenDropout& d) { d.probability = 0.999999; }).find("rounds to 1") != std::string::npos);
+    CHECK(message([](HiddenDropout& d) { d.probability = 0.999999; }).find("rounds to 1 in steps of 1/65536") !=
+          std::string::npos);
     CHECK(message([](HiddenDropout& d) { d.state = nullptr; }).find("StepState") != std::string::npos);
     CHECK(message([](HiddenDropout& d) { d.layer = 4096; }).find("layer 4096") != std::string::npos);
     CHECK(message([](HiddenDropout&) {}, 524289).find("524289 columns") != std::string::npos);

@@ -178,6 +178,40 @@ inline double distance(const Array& a, const Array& b) {
     return largest;
 }
 
+/// Largest |a - b|; equal infinities are equal, NaN is far away.
+inline double worst_difference(const Array& a, const Array& b) {
+    REQUIRE(a.count() == b.count());
+    double worst = 0;
+    for (std::int64_t i = 0; i < a.count(); ++i) {
+        if (a[i] == b[i]) continue;
+        const double difference = std::abs(a[i] - b[i]);
+        worst = std::max(worst, std::isfinite(difference) ? difference : 1e30);
+    }
+    return worst;
+}
+
+/// `value` as a tensor of `dtype` would hold it.
+inline double stored_as(DType dtype, double value) {
+    return dtype == DType::bf16  ? static_cast<double>(static_cast<float>(bf16(value)))
+           : dtype == DType::f32 ? static_cast<double>(static_cast<float>(value))
+                                 : value;
+}
+
+/// An output of an op in bf16 beside two runs of the plain loop on the same inputs: in double, and in double with every
+/// store rounded to bf16 (see stored_as).
+struct Bf16Result {
+    const Array &got, &exact, &rounded;
+};
+
+/// How the result of an op in bf16 is judged: by measurement. Its error may be at most twice that of the plain loop
+/// with rounded stores.
+inline void check_bf16(const std::string& what, const Bf16Result& result) {
+    const double error = worst_difference(result.got, result.exact);
+    const double yardstick = worst_difference(result.rounded, result.exact);
+    INFO(what << ": error " << error << ", of the plain loop with rounded stores " << yardstick);
+    CHECK(error <= 2 * yardstick);
+}
+
 /// Half a unit in the last place of the working type, relative: what one rounded store may cost.
 inline double rounding_of(DType dtype) {
     return dtype == DType::bf16 ? 0x1p-8 : dtype == DType::f32 ? 0x1p-24 : 0x1p-53;

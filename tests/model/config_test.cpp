@@ -104,6 +104,17 @@ TEST_CASE("Google's bert_config.json is read, with its fewer and its extra keys"
     REQUIRE(parse_config(config_with(), "bert_config.json").type_vocab_size == 2);
 }
 
+TEST_CASE("every dropout rate that a step can express is taken") {
+    for (const char* rate : {"0", "0.00390625", "0.99609375"}) {
+        INFO(rate);
+        REQUIRE(
+            refusal_of(text(R"({"attention_probs_dropout_prob": )", rate, R"(, "hidden_dropout_prob": )", rate, "}"))
+                .empty());
+    }
+    REQUIRE(refusal_of(R"({"hidden_dropout_prob": 0.0000152587890625})").empty());
+    REQUIRE(refusal_of(R"({"hidden_dropout_prob": 0.9999847412109375})").empty());
+}
+
 TEST_CASE("hidden_act names the GELU") {
     REQUIRE(parse_config(config_with(R"({"hidden_act": "gelu"})"), "c").gelu() == Gelu::erf);
     REQUIRE(parse_config(config_with(R"({"hidden_act": "gelu_new"})"), "c").gelu() == Gelu::tanh);
@@ -170,6 +181,11 @@ TEST_CASE("a value that cannot work is refused, naming file, key and value") {
         {R"({"hidden_dropout_prob": 1})", "hidden_dropout_prob 1"},
         {R"({"hidden_dropout_prob": -0.1})", "hidden_dropout_prob -0.1"},
         {R"({"attention_probs_dropout_prob": 1.5})", "attention_probs_dropout_prob 1.5"},
+        {R"({"hidden_dropout_prob": 0.999999})", "hidden_dropout_prob 0.999999 rounds to 1 in steps of 1/65536"},
+        {R"({"hidden_dropout_prob": 0.000001})", "hidden_dropout_prob 1e-06 rounds to 0 in steps of 1/65536"},
+        {R"({"attention_probs_dropout_prob": 0.9981})",
+         "attention_probs_dropout_prob 0.9981 rounds to 1 in steps of 1/256; use 0, or from 1/256 to 255/256"},
+        {R"({"attention_probs_dropout_prob": 0.0019})", "attention_probs_dropout_prob 0.0019 rounds to 0"},
         {R"({"layer_norm_eps": -1e-9})", "layer_norm_eps"},
         {R"({"initializer_range": 0})", "initializer_range 0"},
         {R"({"position_embedding_type": "relative_key"})", "position_embedding_type"},
