@@ -1,5 +1,7 @@
 #include "kernels/core/random_stream.h"
 
+#include "kernels/core/error.h"
+
 namespace cloze {
 
 // Counter layout: word 0 counts calls of this stream, word 1 = ordinal, word 2 = low document bits,
@@ -7,8 +9,13 @@ namespace cloze {
 RandomStream::RandomStream(const RandomName& name)
     : key_(philox_key(name.seed)),
       counter_{0, name.ordinal, static_cast<std::uint32_t>(name.document),
-               (static_cast<std::uint32_t>(name.purpose) << 24) | ((name.epoch & 0xffffu) << 8) |
-                   static_cast<std::uint32_t>((name.document >> 32) & 0xffu)} {}
+               (static_cast<std::uint32_t>(name.purpose) << 24) | (name.epoch << 8) |
+                   static_cast<std::uint32_t>(name.document >> 32)} {
+    require(name.epoch >> 16 == 0, "random numbers of epoch ", name.epoch,
+            ": epochs are numbered below 65536; train for fewer steps, or on more text");
+    require(name.document >> 40 == 0, "random numbers of document ", name.document,
+            ": documents are numbered below 2^40");
+}
 
 void RandomStream::refill() {
     bits_ = philox(counter_[0]++, counter_[1], counter_[2], counter_[3], key_);

@@ -9,7 +9,7 @@
 
 namespace cloze {
 
-/// Names one stream. Limits: epoch < 2^16, document < 2^40, ordinal < 2^32 (checked where samples are planned).
+/// Names one stream. Limits: epoch < 2^16, document < 2^40, ordinal < 2^32 (epoch and document are checked).
 struct RandomName {
     std::uint64_t seed;
     RandomPurpose purpose;
@@ -20,6 +20,7 @@ struct RandomName {
 
 class RandomStream {
 public:
+    /// Throws Fault::usage when the epoch or the document does not fit its place in the counter.
     explicit RandomStream(const RandomName& name);
 
     std::uint32_t next_bits() {

@@ -92,6 +92,15 @@ TEST_CASE("random streams differ by every part of their name and repeat by the s
     CHECK(RandomStream(base).next_bits() == RandomStream(base).next_bits());
 }
 
+TEST_CASE("a random stream refuses the name whose bits another one has") {
+    CHECK_NOTHROW(RandomStream({.seed = 1, .purpose = RandomPurpose::masking, .epoch = 65535}));
+    CHECK_THROWS_WITH(RandomStream({.seed = 1, .purpose = RandomPurpose::masking, .epoch = 65536}),
+                      Catch::Contains("epoch 65536") && Catch::Contains("fewer steps"));
+    CHECK_NOTHROW(RandomStream({.seed = 1, .purpose = RandomPurpose::masking, .document = (1ull << 40) - 1}));
+    CHECK_THROWS_WITH(RandomStream({.seed = 1, .purpose = RandomPurpose::masking, .document = 1ull << 40}),
+                      Catch::Contains("document 1099511627776"));
+}
+
 TEST_CASE("below is uniform and stays below") {
     RandomStream random({1, RandomPurpose::masking});
     std::int64_t counts[7] = {};

@@ -335,7 +335,7 @@ TEST_CASE("without predictions only the next-sentence loss is left") {
     }
     const Batch batch = make_batch(bench.samples, bench.batch.capacity, bench.config, 1000);
     StepState state = bench.state;
-    state.inverse_masked = 0;  // as the trainer states it for a step without predictions
+    state.inverse_masked = 0;  // of no predictions; 1 / 0 would spoil what the next-sentence loss leaves
     const Parameters gradients = gradients_of(bench.model, bench.weights.view(), batch, state);
     REQUIRE(bench.model.losses(batch).masked_loss == 0);
     REQUIRE(bench.model.losses(batch).next_sentence_loss > 0);
