@@ -48,12 +48,12 @@ std::filesystem::path followed(const std::filesystem::path& path) {
     return result;
 }
 
-std::uint64_t device_of(const std::filesystem::path& folder, const Descriptor& descriptor) {
+FileStatus status_of(const std::filesystem::path& folder, const Descriptor& descriptor) {
     FileStatus status;
     if (system_calls().status(descriptor.number(), status) < 0) {
         fail_system("look at", folder, errno, unchanged(folder));
     }
-    return status.device;
+    return status;
 }
 
 /// Ends at once what would fail at the last step, after all the work.
@@ -67,7 +67,8 @@ void require_exchangeable(const std::filesystem::path& folder) {
     const std::filesystem::path parent = folder_of(folder);
     const Descriptor around = open(parent);
     if (!around) fail_system("use as a folder", parent, errno, unchanged(folder));
-    require(device_of(folder, present) == device_of(parent, around), "output folder ", folder.string(),
+    const FileStatus here = status_of(folder, present), above = status_of(parent, around);
+    require(here.device == above.device && here.mount == above.mount, "output folder ", folder.string(),
             ": a file system is mounted there, so it cannot be replaced as a whole; give a folder inside it");
 }
 

@@ -69,6 +69,9 @@ int SystemCalls::status(int descriptor, FileStatus& status) {
     status.bytes = result.st_size;
     status.modified_nanoseconds = std::int64_t{result.st_mtim.tv_sec} * 1'000'000'000 + result.st_mtim.tv_nsec;
     status.device = result.st_dev;
+    struct statx more;
+    const bool tells = ::statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &more) == 0;
+    status.mount = tells && (more.stx_mask & STATX_MNT_ID) != 0 ? more.stx_mnt_id : 0;
     return 0;
 }
 

@@ -19,6 +19,7 @@ struct FileStatus {
     std::int64_t bytes = 0;
     std::int64_t modified_nanoseconds = 0;
     std::uint64_t device = 0;  // of the file system it lies on
+    std::uint64_t mount = 0;   // tells a folder mounted elsewhere on the same device; 0 before Linux 5.8
 };
 
 /// The calls as the operating system offers them: a negative result (or false) means failure with errno set. Paths are

@@ -135,13 +135,18 @@ TEST_CASE("a symbolic link stays, and the folder it leads to is made or replaced
 
 TEST_CASE("a folder that a file system is mounted on is refused before the work, not after it", "[files]") {
     struct Mounted : SystemCalls {
+        explicit Mounted(std::uint64_t FileStatus::*field) : field_(field) {}
         int status(int descriptor, FileStatus& status) override {
             const int result = SystemCalls::status(descriptor, status);
-            status.device = asked++;  // no two folders lie on one
+            status.*field_ = asked_++;  // no two folders lie on one
             return result;
         }
-        std::uint64_t asked = 0;
-    } calls;
+
+    private:
+        std::uint64_t FileStatus::*field_;
+        std::uint64_t asked_ = 0;
+    };
+    Mounted calls(GENERATE(&FileStatus::device, &FileStatus::mount));
     const test::TemporaryFolder folder;
     fs::create_directory(folder.path() / "disk");
     {
