@@ -1,6 +1,7 @@
 #include "engine/data/sampler.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -21,6 +22,12 @@ struct Cut {
         --count;
     }
 };
+
+/// The shortest text that reads back as the same number.
+std::string exact(double value) {
+    char digits[32];
+    return {digits, std::to_chars(digits, std::end(digits), value).ptr};
+}
 
 }  // namespace
 
@@ -248,9 +255,9 @@ std::string Sampler::identity() const {
     const SampleSettings& s = settings_;
     return text("store=", store_->identity(), " vocabulary=", roles_.vocabulary_size, " seed=", s.seed,
                 " max_seq_length=", s.max_seq_length, " max_predictions_per_seq=", s.max_predictions(),
-                " masked_lm_prob=", s.masked_lm_prob, " short_seq_prob=", s.short_seq_prob, " shares=", s.mask_share,
-                "/", s.random_share, "/", s.keep_share, " whole_word_mask=", s.whole_word_mask,
-                " next_sentence=", name_of(s.next_sentence));
+                " masked_lm_prob=", exact(s.masked_lm_prob), " short_seq_prob=", exact(s.short_seq_prob),
+                " shares=", exact(s.mask_share), "/", exact(s.random_share), "/", exact(s.keep_share),
+                " whole_word_mask=", s.whole_word_mask, " next_sentence=", name_of(s.next_sentence));
 }
 
 }  // namespace cloze

@@ -11,6 +11,7 @@ namespace cloze {
 
 namespace {
 
+constexpr std::int64_t kMostSequences = std::int64_t{1} << 24;  // a step; BERT's largest was 65,536
 constexpr std::int64_t kMeasuredSamples = 40000;
 constexpr std::int64_t kMeasuredMicroBatches = 64;
 
@@ -54,6 +55,8 @@ void require_request(const StepShapeRequest& request, const Sampler& sampler, co
     const std::int64_t longest = sampler.settings().max_seq_length;
     require(request.global_batch_size >= 1, "global batch size is ", request.global_batch_size,
             "; a step needs at least one sequence");
+    require(request.global_batch_size <= kMostSequences, "global batch size is ", request.global_batch_size,
+            "; a step has at most ", kMostSequences, " sequences");
     require(request.virtual_ranks >= 1 && (request.virtual_ranks & (request.virtual_ranks - 1)) == 0,
             "virtual ranks is ", request.virtual_ranks, "; it must be a power of two");
     require(longest <= request.max_position_embeddings, "max_seq_length ", longest,
@@ -87,10 +90,9 @@ StepShape derive_step_shape(const StepShapeRequest& request, const Sampler& samp
 
     StepShape shape{.mean_length = plan.mean_length()};
     double fill = 0.995;
-    shape.micro_batches = request.virtual_ranks;
-    while (step_tokens / (fill * static_cast<double>(shape.micro_batches)) > static_cast<double>(most)) {
-        shape.micro_batches += request.virtual_ranks;
-    }
+    const double rank_tokens = step_tokens / (fill * static_cast<double>(request.virtual_ranks));
+    const double rank_micro_batches = std::max(1.0, std::ceil(rank_tokens / static_cast<double>(most)));
+    shape.micro_batches = static_cast<std::int64_t>(rank_micro_batches) * request.virtual_ranks;
     // T depends on the fill and the fill on T: a few rounds settle to within one rounding of T.
     double tokens = 0;
     for (int round = 0; round < 3; ++round) {

@@ -183,6 +183,14 @@ TEST_CASE("step shapes that cannot work are refused with the way out") {
     StepShapeRequest request = good;
     request.global_batch_size = 0;
     CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan), Catch::Contains("at least one sequence"));
+    for (const std::int64_t batch : {(std::int64_t{1} << 24) + 1, std::int64_t{1'000'000'000'000'000}}) {
+        request.global_batch_size = batch;
+        CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan),
+                          Catch::Contains(std::to_string(batch) + "; a step has at most 16777216 sequences"));
+    }
+    request.global_batch_size = std::int64_t{1} << 24;
+    const StepShape largest = derive_step_shape(request, *sampler, plan);
+    CHECK(largest.sequences_per_step == Approx(1 << 24).epsilon(0.02));
     request = good;
     request.max_position_embeddings = 64;
     CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan),

@@ -300,3 +300,19 @@ TEST_CASE("settings that cannot work are refused by name") {
     whole_word.whole_word_mask = true;
     CHECK_THROWS_WITH(numbered_sampler({}, whole_word), Catch::Contains("no vocabulary entry begins with ##"));
 }
+
+TEST_CASE("the identity tells any two settings apart, and writes numbers as people do") {
+    const auto identity = [](auto change) {
+        SampleSettings settings;
+        change(settings);
+        return numbered_sampler({}, settings)->identity();
+    };
+    const std::string usual = identity([](auto&) {});
+    CHECK_THAT(usual, Catch::Contains(" masked_lm_prob=0.15 short_seq_prob=0.1 shares=0.8/0.1/0.1 "));
+    const auto nudge = [](double& value) { value = std::nextafter(value, 1); };
+    CHECK(identity([&](auto& s) { nudge(s.masked_lm_prob); }) != usual);
+    CHECK(identity([&](auto& s) { nudge(s.short_seq_prob); }) != usual);
+    CHECK(identity([&](auto& s) { nudge(s.mask_share); }) != usual);
+    CHECK(identity([&](auto& s) { nudge(s.random_share); }) != usual);
+    CHECK(identity([&](auto& s) { nudge(s.keep_share); }) != usual);
+}
