@@ -58,7 +58,7 @@ void run_evaluate(EvaluateArguments& arguments, const CLI::App& app) {
     }
     const Evaluation evaluation = evaluate(arguments.options);
     if (arguments.json) {
-        std::printf("%s\n", to_json(evaluation).dump().c_str());
+        std::printf("%s\n", json_line(to_json(evaluation)).c_str());
         return;
     }
     Console console(false);

@@ -43,7 +43,7 @@ void run_fill_mask(const FillMaskArguments& arguments) {
     const std::vector<MaskFill> fills = fill_mask(arguments.checkpoint, arguments.texts, arguments.top_k);
     for (std::size_t i = 0; i < fills.size(); ++i) {
         if (arguments.json) {
-            std::printf("%s\n", to_json(arguments.texts[i], fills[i]).dump().c_str());
+            std::printf("%s\n", json_line(to_json(arguments.texts[i], fills[i])).c_str());
         } else {
             print(arguments.texts[i], fills[i]);
         }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/data/dataset.h"
 #include "engine/data/shard.h"
 #include "engine/files/atomic_folder.h"
 #include "engine/files/safetensors.h"
@@ -28,11 +27,6 @@ Damage check_files(Rows& rows, const fs::path& folder, const Manifest& manifest)
                                    bytes_text(bytes) +
                                    (damage.empty() ? "; every checksum is valid" : "; some are damaged"));
     return damage;
-}
-
-std::string split_text(const SplitCounts& split) {
-    return counted(split.documents, "document") + ", " + counted(split.sentences, "sentence") + ", " +
-           counted(split.tokens, "token") + " in " + counted(static_cast<std::int64_t>(split.shards.size()), "shard");
 }
 
 void add_config(Rows& rows, const BertConfig& config) {
@@ -64,6 +58,11 @@ std::string tensor_summary(const SafetensorsReader& file) {
 }
 
 }  // namespace
+
+std::string split_text(const SplitCounts& split) {
+    return counted(split.documents, "document") + ", " + counted(split.sentences, "sentence") + ", " +
+           counted(split.tokens, "token") + " in " + counted(static_cast<std::int64_t>(split.shards.size()), "shard");
+}
 
 Damage inspect_dataset(Console& console, const fs::path& folder) {
     console.heading("dataset " + folder.string());

@@ -6,11 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "engine/data/dataset.h"
 #include "tools/console.h"
 
 namespace cloze {
 
 using Damage = std::vector<std::string>;
+
+/// What a split holds, on one line.
+std::string split_text(const SplitCounts& split);
 
 Damage inspect_dataset(Console& console, const std::filesystem::path& folder);
 Damage inspect_shard(Console& console, const std::filesystem::path& file);

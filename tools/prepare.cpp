@@ -5,6 +5,7 @@
 #include "tools/commands.h"
 #include "tools/console.h"
 #include "tools/format.h"
+#include "tools/inspect_report.h"
 #include "tools/signals.h"
 #include "tools/threads.h"
 
@@ -22,11 +23,6 @@ struct PrepareArguments {
     int threads = 0;
     bool quiet = false;
 };
-
-std::string split_text(const SplitCounts& split) {
-    return counted(split.documents, "document") + ", " + counted(split.sentences, "sentence") + ", " +
-           counted(split.tokens, "token") + " in " + counted(static_cast<std::int64_t>(split.shards.size()), "shard");
-}
 
 void report(Console& console, const DatasetInfo& info, const std::string& output) {
     console.clear_bar();
@@ -57,8 +53,6 @@ void run_prepare(PrepareArguments& arguments) {
     settings.tokenizer = {.mode = parse_tokenizer_mode(arguments.mode), .lowercase = !arguments.cased};
     settings.format = parse_text_format(arguments.format);
     settings.threads = thread_count(arguments.threads);
-    require(settings.overwrite || !is_dataset(settings.output), arguments.output,
-            " holds a dataset; choose another --output, or give --overwrite");
     const Vocabulary vocabulary = Vocabulary::read(arguments.vocab);
     const StopSignals signals("\ncloze prepare: stopping\n", "\ncloze prepare: still stopping\n");
     Console console(arguments.quiet);

@@ -33,8 +33,8 @@ void append_lines(const TextUnit& unit, std::string& chunk) {
     }
 }
 
-/// Gives all text of the files to the trainer. Returns its bytes.
-std::int64_t count_words(const std::vector<std::string>& inputs, VocabularyTrainer& trainer, Console& console) {
+/// Gives all text of the files to the trainer; returns what was seen of it.
+TextCounts count_words(const std::vector<std::string>& inputs, VocabularyTrainer& trainer, Console& console) {
     TextCounts counts;
     std::vector<TextFile> files = find_text({inputs.begin(), inputs.end()}, counts);
     std::int64_t total = 0;
@@ -42,27 +42,26 @@ std::int64_t count_words(const std::vector<std::string>& inputs, VocabularyTrain
     TextReader reader(std::move(files), TextFormat::lines, counts);
     TextUnit unit;
     std::string chunk;
-    std::int64_t done = 0;
     bool more = true;
     while (more) {
         more = reader.next(unit);
         if (more) append_lines(unit, chunk);
         if (chunk.size() < kChunkBytes && more) continue;
         trainer.add_text(chunk);
-        done += static_cast<std::int64_t>(chunk.size());
         chunk.clear();
-        console.bar(total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1,
-                    "counting words, " + bytes_text(done) + " of " + bytes_text(total));
+        console.bar(total > 0 ? static_cast<double>(counts.bytes) / static_cast<double>(total) : 1,
+                    "counting words, " + bytes_text(counts.bytes) + " of " + bytes_text(total));
     }
-    return done;
+    return counts;
 }
 
-void report(Console& console, const VocabularyTraining& result, std::int64_t bytes, const VocabArguments& arguments) {
+void report(Console& console, const VocabularyTraining& result, const TextCounts& counts,
+            const VocabArguments& arguments) {
     console.clear_bar();
     console.heading("vocabulary " + arguments.output);
     console.table({
-        {"text", bytes_text(bytes) + ", " + counted(result.words, "word") + ", " + grouped(result.distinct_words) +
-                     " distinct"},
+        {"text", bytes_text(counts.bytes) + ", " + counted(result.words, "word") + ", " +
+                     grouped(result.distinct_words) + " distinct"},
         {"tokens", grouped(result.size) + ", of them " + counted(result.alphabet, "character")},
         {"pieces",
          fixed(result.pieces_per_word(), 3) + " a word; unknown words " + fixed(100 * result.unknown_rate(), 3) + " %"},
@@ -75,26 +74,26 @@ void report(Console& console, const VocabularyTraining& result, std::int64_t byt
     if (result.alphabet_dropped > 0) {
         console.line("  note: " + counted(result.alphabet_dropped, "rare character") + " left out by --limit-alphabet");
     }
-    if (result.invalid_sequences > 0) {
-        console.line("  note: " + counted(result.invalid_sequences, "sequence") + " of invalid UTF-8 replaced");
-    }
+    for (const std::string& warning : text_warnings(counts)) console.line("  note: " + warning);
 }
 
 void run_vocab(VocabArguments& arguments) {
     VocabularyOptions& options = arguments.options;
     options.tokenizer = {.mode = parse_tokenizer_mode(arguments.mode), .lowercase = !arguments.cased};
+    try_write(arguments.output);
     require(arguments.overwrite || !std::filesystem::exists(arguments.output), arguments.output,
             " exists; choose another --output, or give --overwrite");
     Console console(arguments.quiet);
     VocabularyTrainer trainer(options);
-    const std::int64_t bytes = count_words(arguments.inputs, trainer, console);
+    TextCounts counts = count_words(arguments.inputs, trainer, console);
     const VocabularyTraining result = trainer.train([&console](std::int64_t done, std::int64_t wanted) {
         console.bar(static_cast<double>(done) / static_cast<double>(wanted),
                     "merging, " + grouped(done) + " of " + counted(wanted, "token"));
     });
     require_input(result.words > 0, "no words in ", arguments.inputs.front(), "; is it text?");
+    counts.invalid_utf8 = result.invalid_sequences;
     write_file_atomic(arguments.output, result.contents);
-    report(console, result, bytes, arguments);
+    report(console, result, counts, arguments);
     console.table({{"next", "cloze prepare --input " + arguments.inputs.front() + " --vocab " + arguments.output +
                                 " --output DATASET" + (arguments.cased ? " --cased" : "") +
                                 (arguments.mode == "hf" ? "" : " --mode " + arguments.mode)}});

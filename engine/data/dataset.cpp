@@ -116,7 +116,9 @@ Dataset::Dataset(std::filesystem::path folder, DatasetInfo info, Vocabulary voca
     : folder_(std::move(folder)), info_(std::move(info)), vocabulary_(std::move(vocabulary)) {}
 
 Dataset Dataset::open(const std::filesystem::path& folder) {
-    require_input(is_dataset(folder), folder.string(), ": no ", kDatasetManifest,
+    std::error_code ignored;  // what may not be looked at is told when it is read
+    const auto type = std::filesystem::status(folder / kDatasetManifest, ignored).type();
+    require_input(type != std::filesystem::file_type::not_found, folder.string(), ": no ", kDatasetManifest,
                   " here; make the dataset with cloze prepare --output ", folder.string());
     const std::string source = (folder / kDatasetManifest).string();
     const Manifest manifest = read_manifest(folder, kDatasetManifest);

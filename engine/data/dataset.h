@@ -34,7 +34,7 @@ struct TextCounts {
     std::int64_t bytes = 0;
     std::int64_t files_as_lines = 0;       // read as a sentence a line
     std::int64_t files_as_paragraphs = 0;  // read as a paragraph a line
-    std::int64_t skipped_files = 0;        // in folders, not .txt
+    std::int64_t skipped_files = 0;        // in folders, not .txt, or links to nowhere or to folders
     std::int64_t empty_files = 0;
     std::int64_t repeated_files = 0;  // named twice; read once
     std::int64_t lines_without_tokens = 0;

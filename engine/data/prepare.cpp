@@ -137,7 +137,12 @@ void require_replaceable(const PrepareSettings& settings) {
                 output.string(), " holds ", name, ", which is not part of a dataset; choose another --output");
     }
     require(!is_dataset(output) || settings.overwrite, output.string(),
-            " holds a dataset already; choose another --output or allow it to be overwritten");
+            " holds a dataset already; choose another --output, or give --overwrite");
+}
+
+void require_going_on(const PrepareSettings& settings) {
+    if (!settings.cancelled || !settings.cancelled()) return;
+    fail(Fault::interrupted, "preparing was interrupted; ", settings.output.string(), " is unchanged");
 }
 
 void add_counts(TextCounts& sum, const TextCounts& unit) {
@@ -181,9 +186,7 @@ void read_text(const std::vector<TextFile>& files, const Tokenizer& tokenizer, c
     });
     const auto write_oldest = [&] {
         const UnitTokens unit = threads.take();
-        if (settings.cancelled && settings.cancelled()) {
-            fail(Fault::interrupted, "preparing was interrupted; nothing was left at ", settings.output.string());
-        }
+        require_going_on(settings);
         write_unit(unit, writer);
         add_counts(info.text, unit.counts);
         progress.documents = static_cast<std::int64_t>(writer.documents());
@@ -216,6 +219,7 @@ const char* name_of(TextFormat format) {
 
 DatasetInfo prepare_dataset(const Vocabulary& vocabulary, const PrepareSettings& settings) {
     require_prepare(vocabulary, settings);
+    remove_leftovers_of(settings.output);
     require_replaceable(settings);
     DatasetInfo start;
     start.vocabulary_size = vocabulary.size();
@@ -226,7 +230,8 @@ DatasetInfo prepare_dataset(const Vocabulary& vocabulary, const PrepareSettings&
     start.held_out_fraction = settings.held_out_fraction;
     start.held_out_seed = settings.seed;
     for (const fs::path& input : settings.inputs) start.inputs.push_back(input.string());
-    const std::vector<TextFile> files = find_text(settings.inputs, start.text);
+    const std::vector<TextFile> files =
+        find_text(settings.inputs, start.text, [&settings] { require_going_on(settings); });
     const Tokenizer tokenizer(vocabulary, settings.tokenizer);
 
     std::optional<std::uint64_t> moved;
@@ -256,19 +261,7 @@ std::vector<std::string> prepare_warnings(const DatasetInfo& info) {
             "one document only, so nothing is held out and training cannot be evaluated; separate documents by blank "
             "lines or give several files");
     }
-    if (counts.invalid_utf8 > 0) {
-        lines.push_back(text(counts.invalid_utf8, " invalid UTF-8 sequences were replaced; convert the text to UTF-8 ",
-                             "if they are many"));
-    }
-    if (counts.nul_bytes > 0) lines.push_back(text(counts.nul_bytes, " NUL bytes were dropped"));
-    if (counts.cut_lines > 0) {
-        lines.push_back(text(counts.cut_lines, " lines of more than 4 MiB were cut; is this text?"));
-    }
-    if (counts.cut_documents > 0) {
-        lines.push_back(text(counts.cut_documents, " documents longer than a shard were cut; separate documents by ",
-                             "blank lines"));
-    }
-    if (counts.repeated_files > 0) lines.push_back(text(counts.repeated_files, " files were named twice, read once"));
+    for (std::string& line : text_warnings(counts)) lines.push_back(std::move(line));
     if (tokens > 0 && counts.unknown_tokens * 100 > tokens) {
         lines.push_back(text(counts.unknown_tokens, " of ", tokens, " tokens are [UNK]; does the vocabulary fit the ",
                              "language and casing of the text?"));

@@ -4,7 +4,7 @@
 //
 // What counts as what:
 //   - Inputs are files, taken whatever their name, and folders, walked for *.txt in the order of their paths; links to
-//     folders inside a folder are not followed. A file named twice is read once.
+//     folders inside a folder are not followed, and links to nothing are passed over. A file named twice is read once.
 //   - A blank line ends a document. The end of a file ends a document too (in the original recipe the next file
 //     continues it, so that a result depends on the order of files and on final blank lines).
 //   - Format `lines`: a sentence a line. `paragraphs`: a paragraph a line, split into sentences by rules
@@ -53,10 +53,11 @@ struct PrepareSettings {
     int threads = 1;
     bool overwrite = false;  // replace a dataset that lies at `output`; anything else there is never touched
     std::function<void(const PrepareProgress&)> progress = {};  // called on the caller's thread, every few MiB
-    std::function<bool()> cancelled = {};                       // polled likewise; true ends with Fault::interrupted
+    std::function<bool()> cancelled = {};                       // polled throughout; true ends with Fault::interrupted
 };
 
-/// Writes the dataset folder, completely or not at all, and returns what dataset.json says. Throws Fault::usage,
+/// Writes the dataset folder, completely or not at all, and returns what dataset.json says. First clears what a killed
+/// run left of that folder, or puts the dataset back that it was replacing. Throws Fault::usage,
 /// Fault::input or Fault::io: one line that names the file and the remedy.
 DatasetInfo prepare_dataset(const Vocabulary& vocabulary, const PrepareSettings& settings);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <set>
 #include <utility>
 
@@ -21,15 +20,10 @@ constexpr std::size_t kProbeBytes = 64 << 10;  // where NUL bytes mean "not text
 constexpr std::size_t kLongestLine = 4 << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-[[noreturn]] void fail_reading(const fs::path& file, int error_number) {
-    fail(Fault::io, "cannot read ", file.string(), ": ", std::strerror(error_number),
-         "; check the path and its permissions");
-}
-
 std::ifstream open_stream(const fs::path& file) {
     errno = 0;
     std::ifstream stream(file, std::ios::binary);
-    if (!stream) fail_reading(file, errno == 0 ? EIO : errno);
+    if (!stream) fail_reading("read", file, errno == 0 ? EIO : errno);
     return stream;
 }
 
@@ -37,7 +31,7 @@ void require_text(const fs::path& file) {
     std::ifstream stream = open_stream(file);
     std::string probe(kProbeBytes, '\0');
     stream.read(probe.data(), static_cast<std::streamsize>(probe.size()));
-    if (stream.bad()) fail_reading(file, errno == 0 ? EIO : errno);
+    if (stream.bad()) fail_reading("read", file, errno == 0 ? EIO : errno);
     probe.resize(static_cast<std::size_t>(stream.gcount()));
     const std::size_t nul = probe.find('\0');
     require_input(nul == std::string::npos, file.string(), " is not plain text: byte ", nul,
@@ -47,7 +41,7 @@ void require_text(const fs::path& file) {
 /// Files of one input with what the walk passed over.
 class InputWalk {
 public:
-    explicit InputWalk(TextCounts& counts) : counts_(&counts) {}
+    InputWalk(TextCounts& counts, const std::function<void()>& poll) : counts_(&counts), poll_(&poll) {}
 
     void add_input(const fs::path& input) {
         std::error_code error;
@@ -55,7 +49,7 @@ public:
         if (status.type() == fs::file_type::not_found) {
             fail(Fault::input, "input ", input.string(), " does not exist; check the path");
         }
-        if (error) fail_reading(input, error.value());
+        if (error) fail_reading("read", input, error.value());
         if (fs::is_directory(status)) {
             add_folder(input);
         } else {
@@ -70,38 +64,47 @@ public:
 private:
     void add_folder(const fs::path& folder) {
         std::vector<fs::path> found;
-        std::error_code error;
-        fs::recursive_directory_iterator walk(folder, error);
-        for (; !error && walk != fs::recursive_directory_iterator(); walk.increment(error)) {
-            const fs::path& path = walk->path();
-            if (walk->is_directory(error)) {
-                // Datasets hold a vocab.txt, which is not text.
-                if (is_dataset(path) || is_temporary_name(path.filename().string())) walk.disable_recursion_pending();
-            } else if (path.extension() == ".txt" && walk->is_regular_file(error)) {
-                found.push_back(path);
-            } else {
-                ++counts_->skipped_files;
-            }
-            if (error) fail_reading(path, error.value());
-        }
-        if (error) fail_reading(folder, error.value());
+        list_folder(folder, found);
         std::ranges::sort(found, {}, [](const fs::path& path) { return path.generic_string(); });
         for (const fs::path& path : found) {
             if (!add_file(path)) ++counts_->empty_files;
         }
     }
 
+    void list_folder(const fs::path& folder, std::vector<fs::path>& found) {
+        std::error_code error;
+        fs::directory_iterator entries(folder, error);
+        for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+            (*poll_)();
+            const fs::path& path = entries->path();
+            std::error_code entry_error;
+            const bool is_link = entries->is_symlink(entry_error);
+            const fs::file_status status = entries->status(entry_error);
+            if (entry_error && !is_link) fail_reading("read", path, entry_error.value());
+            if (fs::is_directory(status) && !is_link) {
+                // Datasets hold a vocab.txt, which is not text.
+                if (!is_dataset(path) && !is_temporary_name(path.filename().string())) list_folder(path, found);
+            } else if (path.extension() == ".txt" && fs::is_regular_file(status)) {
+                found.push_back(path);
+            } else {
+                ++counts_->skipped_files;
+            }
+        }
+        if (error) fail_reading("read", folder, error.value());
+    }
+
     /// False when it is empty.
     bool add_file(const fs::path& file) {
+        (*poll_)();
         std::error_code error;
         const fs::path canonical = fs::canonical(file, error);
-        if (error) fail_reading(file, error.value());
+        if (error) fail_reading("read", file, error.value());
         if (!seen_.insert(canonical.string()).second) {
             ++counts_->repeated_files;
             return true;
         }
         const auto bytes = static_cast<std::int64_t>(fs::file_size(file, error));
-        if (error) fail_reading(file, error.value());
+        if (error) fail_reading("read", file, error.value());
         if (bytes == 0) return false;
         require_text(file);
         files_.push_back({file, bytes});
@@ -110,6 +113,7 @@ private:
     }
 
     TextCounts* counts_;
+    const std::function<void()>* poll_;
     std::vector<TextFile> files_;
     std::set<std::string> seen_;
 };
@@ -161,14 +165,32 @@ std::size_t cut_of(const std::string& line) {
 
 }  // namespace
 
-std::vector<TextFile> find_text(const std::vector<fs::path>& inputs, TextCounts& counts) {
+std::vector<TextFile> find_text(const std::vector<fs::path>& inputs, TextCounts& counts,
+                                const std::function<void()>& poll) {
     require(!inputs.empty(), "no input; name at least one text file or folder with --input");
-    InputWalk walk(counts);
+    InputWalk walk(counts, poll);
     for (const fs::path& input : inputs) walk.add_input(input);
     std::vector<TextFile> files = walk.take();
     require_input(!files.empty(), "no text in the input: ", counts.empty_files, " empty .txt files, ",
                   counts.skipped_files, " files of other kinds; name files directly to read them whatever their name");
     return files;
+}
+
+std::vector<std::string> text_warnings(const TextCounts& counts) {
+    std::vector<std::string> lines;
+    const auto warn = [&lines](std::int64_t count, const char* what) {
+        if (count > 0) lines.push_back(text(count, " ", what));
+    };
+    warn(counts.skipped_files,
+         "files in folders were passed over, because they are not named *.txt or are links to nowhere or to folders; "
+         "name a file directly to read it whatever its name");
+    warn(counts.empty_files, "empty files in folders were passed over");
+    warn(counts.repeated_files, "files were named twice, read once");
+    warn(counts.invalid_utf8, "invalid UTF-8 sequences were replaced; convert the text to UTF-8 if they are many");
+    warn(counts.nul_bytes, "NUL bytes were dropped");
+    warn(counts.cut_lines, "lines of more than 4 MiB were cut; is this text?");
+    warn(counts.cut_documents, "documents longer than a shard were cut; separate documents by blank lines");
+    return lines;
 }
 
 TextFormat detect_format(std::string_view text) {
@@ -199,7 +221,7 @@ void TextReader::read_block() {
     pending_.resize(before + kBlockBytes);
     errno = 0;
     stream_.read(pending_.data() + before, kBlockBytes);
-    if (stream_.bad()) fail_reading(files_[next_file_ - 1].path, errno == 0 ? EIO : errno);
+    if (stream_.bad()) fail_reading("read", files_[next_file_ - 1].path, errno == 0 ? EIO : errno);
     pending_.resize(before + static_cast<std::size_t>(stream_.gcount()));
     counts_->bytes += stream_.gcount();
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,12 @@ struct TextFile {
 };
 
 /// Files in the order of reading. Counts what it passes over. Throws for what is missing, unreadable, binary or empty.
-std::vector<TextFile> find_text(const std::vector<std::filesystem::path>& inputs, TextCounts& counts);
+/// `poll` is called for every file that is met, and may end the search by throwing.
+std::vector<TextFile> find_text(
+    const std::vector<std::filesystem::path>& inputs, TextCounts& counts, const std::function<void()>& poll = [] {});
+
+/// What a user should know about the text: one line for each thing that was passed over, replaced, dropped or cut.
+std::vector<std::string> text_warnings(const TextCounts& counts);
 
 /// Whole lines of one file, within a unit.
 struct TextPiece {

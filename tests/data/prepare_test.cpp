@@ -11,7 +11,9 @@
 #include "kernels/core/error.h"
 #include "tests/data/corpus.h"
 #include "tests/data/shard_bytes.h"
+#include "tests/files/expect_error.h"
 #include "tests/files/faulty_calls.h"
+#include "tests/files/stranger.h"
 #include "tests/support.h"
 
 using namespace cloze;
@@ -192,6 +194,71 @@ TEST_CASE("folders are walked in the order of paths; other files, empty ones and
     CHECK(Prepared(text.path() / "notes.md").train == Documents{{"four"}});
 }
 
+TEST_CASE("what is passed over is told, and links to nowhere do not stop the walk") {
+    const TemporaryFolder text;
+    write_file(text.path() / "a" / "one.txt", "one");
+    write_file(text.path() / "empty.txt", "");
+    fs::create_symlink("nowhere.txt", text.path() / "broken.txt");
+    fs::create_symlink("circle.txt", text.path() / "circle.txt");
+    fs::create_directory_symlink("a", text.path() / "linked");
+    fs::create_symlink("a/one.txt", text.path() / "again.txt");
+    const Prepared prepared(text.path());
+    CHECK(prepared.train == Documents{{"one"}});
+    CHECK(prepared.info.text.skipped_files == 3);
+    CHECK(prepared.info.text.empty_files == 1);
+    CHECK(prepared.info.text.repeated_files == 1);
+    const auto warnings = prepare_warnings(prepared.info);
+    REQUIRE(warnings.size() == 3);
+    CHECK(warnings == text_warnings(prepared.info.text));
+    CHECK_THAT(warnings[0], Catch::StartsWith("3 files in folders were passed over"));
+    CHECK_THAT(warnings[1], Catch::StartsWith("1 empty files"));
+    CHECK_THAT(warnings[2], Catch::StartsWith("1 files were named twice"));
+    CHECK(text_warnings({}).empty());
+    CHECK_THAT(message_of({.inputs = {text.path() / "broken.txt"}, .output = text.path() / "out"}),
+               Catch::Contains("broken.txt does not exist"));
+}
+
+TEST_CASE("text, vocabulary, shard or manifest that may not be read is the machine's failure, told by its own name") {
+    const TemporaryFolder folder;
+    fs::permissions(folder.path(), fs::perms::all);
+    write_file(folder.path() / "text" / "deep" / "closed" / "a.txt", "one");
+    write_file(folder.path() / "text" / "deep" / "closed.txt", "one");
+    write_file(folder.path() / "good.txt", "one\n\ntwo");
+    const fs::path data = folder.path() / "data";
+    prepare_dataset(letters(), {.inputs = {folder.path() / "good.txt"}, .output = data, .held_out_fraction = 0});
+    const auto refused = [](const fs::path& closed, const auto& body) {
+        const fs::perms before = fs::status(closed).permissions();
+        fs::permissions(closed, fs::perms::none);
+        {
+            const Stranger stranger;
+            if (stranger) expect_error(Fault::io, {closed.string(), "Permission denied"}, body);
+            if (!stranger) skip("root may not become another user here");
+        }
+        fs::permissions(closed, before);
+    };
+    const auto prepare = [&] {
+        prepare_dataset(letters(), {.inputs = {folder.path() / "text"}, .output = folder.path() / "out"});
+    };
+    refused(folder.path() / "text" / "deep" / "closed", prepare);
+    refused(folder.path() / "text" / "deep" / "closed.txt", prepare);
+    for (const char* name : {"", "dataset.json", "vocab.txt", "train-00000.shard"}) {
+        refused(data / name, [&] { Dataset::open(data); });
+    }
+    for (const char* name : {"dataset.json", "vocab.txt", "train-00000.shard"}) {
+        fs::rename(data / name, folder.path() / "away");
+        expect_error(Fault::input, {data.string()}, [&] { Dataset::open(data); });
+        fs::rename(folder.path() / "away", data / name);
+    }
+}
+
+TEST_CASE("a file name that is not UTF-8 is prepared, and recorded with replacement characters") {
+    const TemporaryFolder text;
+    write_file(text.path() / "caf\xe9.txt", "one");
+    const Prepared prepared(text.path() / "caf\xe9.txt");
+    CHECK(prepared.train == Documents{{"one"}});
+    CHECK(prepared.dataset->info().inputs == std::vector<std::string>{(text.path() / "caf\ufffd.txt").string()});
+}
+
 TEST_CASE("the bytes are the same at any number of threads") {
     const TemporaryFolder text, output;
     write_corpus(text.path());
@@ -303,6 +370,14 @@ TEST_CASE("bad input gives one line with the remedy and leaves nothing") {
                Contains("shard tokens is 0"));
     CHECK_THAT(message_of({.inputs = {folder.path() / "good.txt"}, .output = output, .cancelled = [] { return true; }},
                           Fault::interrupted),
+               Contains("interrupted; " + output.string() + " is unchanged"));
+    // Looking for the text may take long too: what is wrong with it does not count any more.
+    CHECK_THAT(
+        message_of({.inputs = {folder.path() / "binary.txt"}, .output = output, .cancelled = [] { return true; }},
+                   Fault::interrupted),
+        Contains("interrupted"));
+    CHECK_THAT(message_of({.inputs = {folder.path() / "folder"}, .output = output, .cancelled = [] { return true; }},
+                          Fault::interrupted),
                Contains("interrupted"));
     CHECK_FALSE(fs::exists(output));
     for (const auto& entry : fs::directory_iterator(folder.path())) {
@@ -368,6 +443,24 @@ TEST_CASE("an output folder with anything but a dataset is never replaced, a dat
     write_file(folder.path() / "file", "x");
     settings.output = folder.path() / "file";
     CHECK_THAT(message_of(settings, Fault::usage), Catch::Contains("is not a folder"));
+}
+
+TEST_CASE("what a killed run left of the output is cleared, and the dataset it was replacing comes back") {
+    const TemporaryFolder folder;
+    write_file(folder.path() / "a.txt", "one\n\ntwo");
+    PrepareSettings settings{.inputs = {folder.path() / "a.txt"}, .output = folder.path() / "out"};
+    const std::string tail = "-0123456789abcdef";
+    prepare_dataset(letters(), settings);
+    fs::rename(settings.output, folder.path() / ("out.old" + tail));
+    write_file(folder.path() / ("out.tmp" + tail) / "train-00000.shard", "half");
+    write_file(folder.path() / ("other.tmp" + tail) / "train-00000.shard", "of another run");
+    CHECK_THROWS_WITH(prepare_dataset(letters(), settings), Catch::Contains("holds a dataset already"));
+    Dataset::open(settings.output).verify();
+    settings.overwrite = true;
+    prepare_dataset(letters(), settings);
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder.path())) names.insert(entry.path().filename().string());
+    CHECK(names == std::set<std::string>{"a.txt", "out", "other.tmp" + tail});
 }
 
 TEST_CASE("a dataset that was tampered with is refused with the file's name") {
