@@ -61,7 +61,7 @@ HostBlock::HostBlock(std::int64_t bytes, const std::string& owner, const std::st
             static_cast<char*>(std::aligned_alloc(static_cast<std::size_t>(alignment), static_cast<std::size_t>(size)));
     }
     if (data == nullptr) {
-        fail(Fault::device, owner, " needs ", describe_bytes(bytes), ", but this machine has ",
+        fail(Fault::io, owner, " needs ", describe_bytes(bytes), ", but this machine has ",
              describe_bytes(machine_bytes()), " of memory; ", remedy);
     }
     data_.reset(data);
@@ -108,75 +108,6 @@ void Arena::bind() {
     block_ = HostBlock(bytes_, owner, remedy_);
     for (ArenaPart& part : parts_) part.shape.address = block_.data() + part.offset;
     bound_ = true;
-}
-
-ScratchStack::ScratchStack(std::string name, std::string remedy) : name_(std::move(name)), remedy_(std::move(remedy)) {}
-
-void ScratchStack::bind() {
-    require_orderly();
-    if (!open_scopes_.empty()) {
-        fail(Fault::internal, name_, ": cannot be bound while scope ", open_scopes_.back(), " is open");
-    }
-    if (bound_) return;
-    block_ = HostBlock(high_water_, text(name_, " (most at ", high_water_name_, ")"), remedy_);
-    bound_ = true;
-}
-
-void ScratchStack::require_orderly() const {
-    if (!misuse_.empty()) fail(Fault::internal, misuse_);
-}
-
-ScratchStack::Scope::Scope(ScratchStack& stack, std::string name)
-    : stack_(&stack), name_(std::move(name)), depth_(stack.open_scopes_.size() + 1), mark_(stack.used_) {
-    stack.require_orderly();
-    stack.open_scopes_.push_back(name_);
-}
-
-void ScratchStack::Scope::release() {
-    if (!open_) return;
-    open_ = false;
-    if (stack_->open_scopes_.size() != depth_) {
-        stack_->misuse_ = text(stack_->name_, ": scope ", name_, " was closed before scope ",
-                               stack_->open_scopes_.back(), ", which was opened inside it");
-        stack_->require_orderly();
-    }
-    stack_->open_scopes_.pop_back();
-    stack_->used_ = mark_;
-}
-
-ScratchStack::Scope::~Scope() {
-    try {
-        release();
-    } catch (const Error&) {
-        // Kept in misuse_: the stack's next use reports it.
-    }
-}
-
-Tensor ScratchStack::Scope::tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols) {
-    ScratchStack& stack = *stack_;
-    stack.require_orderly();
-    const std::string asker = text(name_, "/", name);
-    if (!open_) fail(Fault::internal, stack.name_, ": ", asker, " was asked for after its scope was released");
-    if (stack.open_scopes_.size() != depth_) {
-        fail(Fault::internal, stack.name_, ": ", asker, " was asked for while scope ", stack.open_scopes_.back(),
-             " is open above it");
-    }
-    const std::int64_t bytes = bytes_of(stack.name_, asker, dtype, rows, cols);
-    char* address = nullptr;
-    if (stack.bound_) {
-        if (stack.used_ + bytes > stack.high_water_) {
-            fail(Fault::internal, stack.name_, ": ", asker, " ", described(shaped(nullptr, dtype, rows, cols)),
-                 " needs ", describe_bytes(bytes), " above ", describe_bytes(stack.used_), " in use, but ",
-                 describe_bytes(stack.high_water_), " were measured (at ", stack.high_water_name_, ")");
-        }
-        address = stack.block_.data() + stack.used_;
-    }
-    stack.used_ += bytes;
-    if (stack.used_ > stack.high_water_) {
-        stack.high_water_ = stack.used_;
-        stack.high_water_name_ = asker;
-    }
-    return shaped(address, dtype, rows, cols);
 }
 
 }  // namespace cloze

@@ -1,6 +1,6 @@
-// Memory of a run, planned before it starts. An Arena holds named tensors for as long as it lives; a ScratchStack lends
-// memory to scopes that nest. Both are used twice by the same code: first to measure, when tensors have a shape but no
-// address, then bound, when they have both. So a plan's report and the run's memory cannot disagree.
+// Memory of a run, planned before it starts. An Arena holds named tensors for as long as it lives. It is used twice by
+// the same code: first to measure, when tensors have a shape but no address, then bound, when they have both. So a
+// plan's report and the run's memory cannot disagree.
 //
 //   Arena arena("activations");
 //   const auto lay_out = [&] { return lay_out_activations(arena, config, capacity, DType::f32); };
@@ -30,7 +30,7 @@ std::string describe_bytes(std::int64_t bytes);
 class HostBlock {
 public:
     HostBlock() = default;
-    /// Throws Fault::device, opening with `owner` and ending with `remedy`, when the machine has not that much memory.
+    /// Throws Fault::io, opening with `owner` and ending with `remedy`, when the machine has not that much memory.
     HostBlock(std::int64_t bytes, const std::string& owner, const std::string& remedy);
 
     char* data() const { return data_.get(); }
@@ -76,64 +76,6 @@ private:
     std::int64_t bytes_ = 0;
     bool bound_ = false;
     std::size_t next_ = 0;  // of parts_, once bound
-    HostBlock block_;
-};
-
-/// Memory for intermediate results: a scope lends it and takes it back, last come first gone.
-///
-///   ScratchStack::Scope scope(scratch, "layer 3 backward");
-///   Tensor dwide = scope.tensor("dwide", DType::f32, tokens, wide);
-///
-/// Contents of a new tensor are whatever the last user left. Not for use from several threads.
-class ScratchStack {
-public:
-    class Scope {
-    public:
-        Scope(ScratchStack& stack, std::string name);
-        ~Scope();
-        Scope(const Scope&) = delete;
-        Scope& operator=(const Scope&) = delete;
-
-        /// Throws Fault::internal when another scope has been opened above this one, or when the bound stack is full.
-        Tensor tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols);
-
-        /// Gives the memory back before the end of the scope. Throws Fault::internal when a younger scope is still
-        /// open; the destructor, which must not throw, leaves that complaint to the stack's next use.
-        void release();
-
-    private:
-        ScratchStack* stack_;
-        std::string name_;
-        std::size_t depth_;  // of this scope; 1 = the outermost
-        std::int64_t mark_;  // bytes in use when it was opened
-        bool open_ = true;
-    };
-
-    explicit ScratchStack(std::string name,
-                          std::string remedy = "lower the tokens of a micro-batch or the size of the model");
-    ScratchStack(const ScratchStack&) = delete;
-    ScratchStack& operator=(const ScratchStack&) = delete;
-
-    /// Ends measuring: allocates the high-water mark, which becomes the capacity. No scope may be open.
-    void bind();
-    bool is_bound() const { return bound_; }
-
-    const std::string& name() const { return name_; }
-    std::int64_t high_water() const { return high_water_; }
-    /// "scope/tensor" whose request set the high-water mark.
-    const std::string& high_water_name() const { return high_water_name_; }
-
-private:
-    void require_orderly() const;
-
-    std::string name_;
-    std::string remedy_;
-    std::vector<std::string> open_scopes_;
-    std::int64_t used_ = 0;
-    std::int64_t high_water_ = 0;
-    std::string high_water_name_ = "nothing";
-    std::string misuse_;  // of a destructor, reported by the next use
-    bool bound_ = false;
     HostBlock block_;
 };
 

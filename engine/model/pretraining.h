@@ -37,7 +37,7 @@ struct PretrainingOptions {
 
 class PretrainingModel {
 public:
-    /// Plans and allocates every activation and buffer. Throws Fault::device with the tensor's name when memory is
+    /// Plans and allocates every activation and buffer. Throws Fault::io with the tensor's name when memory is
     /// short.
     PretrainingModel(const BertConfig& config, const PretrainingOptions& options);
 

@@ -14,7 +14,7 @@ namespace cloze {
 enum class Fault {
     usage,        // the call itself: unknown flag, impossible combination, contract of an op
     input,        // a file, a configuration or data that cannot be used as it is
-    io,           // reading or writing failed: permissions, disk full
+    io,           // the machine failed: permissions, disk full, out of memory
     diverged,     // the numbers are no longer finite
     device,       // no GPU, unsuitable GPU, driver or library error
     interrupted,  // stopped by a signal after saving; the same command continues

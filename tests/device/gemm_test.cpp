@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "engine/device/gemm_speed.h"
 #include "kernels/core/philox.h"
 
 #ifdef _OPENMP
@@ -119,6 +120,15 @@ TEST_CASE("gemm in f64 equals the triple loop") {
 TEST_CASE("gemm in f32 equals the triple loop up to rounding") {
     check_all<float, float>(4e-7);
 }
+TEST_CASE("gemm is right in tiles of every size, of tall and of wide products") {
+    // Cut into tiles of up to 256 and 128 rows and columns; kShapes are cut into 64.
+    for (const auto& [m, n, k] :
+         std::vector<std::array<std::int64_t, 3>>{{1500, 1600, 9}, {1600, 1500, 9}, {300, 700, 5}, {700, 300, 5}}) {
+        INFO("m " << m << " n " << n);
+        CHECK(worst_error<float, float>({m, n, k, false, true, false, true, 3}) <= 4e-7);
+        CHECK(worst_error<double, double>({m, n, k, true, false, true, false, 0}) <= 1e-15);
+    }
+}
 TEST_CASE("gemm takes rows 4 KiB apart") {
     for (int flags = 0; flags < 8; ++flags) {
         const bool transpose_a = (flags & 1) != 0, transpose_b = (flags & 2) != 0;
@@ -172,6 +182,8 @@ TEST_CASE("gemm gives the same bits at 1, 2 and 3 threads") {
         check_threads<double, double>({m, n, k, true, false, false, false, 0});
         check_threads<bf16, float>({m, n, k, false, true, true, false, 0});
     }
+    // Tiles of 256; the shapes above have 64 and 128.
+    check_threads<float, float>({1500, 1600, 9, false, true, false, false, 0});
 }
 #endif
 
@@ -199,6 +211,12 @@ TEST_CASE("gemm names what is wrong with its arguments") {
     overlapping.stride = 3;
     CHECK_THROWS_WITH(gemm({.d = overlapping, .a = a, .b = b}, {}),
                       Equals("gemm: d has rows that overlap: row stride 3 for 4 columns"));
+}
+
+TEST_CASE("the measured speed of a product is a positive number") {
+    const double speed = measured_gemm_flops_per_second(33, 65, 17);
+    CHECK(std::isfinite(speed));
+    CHECK(speed > 0);
 }
 
 TEST_CASE("gemm costs two operations for each multiply-add") {
