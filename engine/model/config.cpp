@@ -155,7 +155,28 @@ std::string config_json(const BertConfig& config, const std::string& architectur
     json["pad_token_id"] = config.pad_token_id;
     json["position_embedding_type"] = "absolute";
     if (config.visible != Visible::all) json["cloze_visible"] = name_of(config.visible);
+    for (const char* key : {"torch_dtype", "dtype"}) {
+        if (json.contains(key)) json[key] = "float32";  // of the weights beside this file, whatever they came from
+    }
     return json_text(json);
+}
+
+void require_same_architecture(const BertConfig& source, const BertConfig& wanted, const std::string& source_name) {
+    std::string differences;
+    const auto compare = [&](const char* key, const auto& there, const auto& here) {
+        if (there == here) return;
+        differences += text(differences.empty() ? "" : ", ", key, " ", Json(there), " instead of ", Json(here));
+    };
+    compare("num_attention_heads", source.num_attention_heads, wanted.num_attention_heads);
+    compare("num_hidden_layers", source.num_hidden_layers, wanted.num_hidden_layers);
+    compare("hidden_size", source.hidden_size, wanted.hidden_size);
+    compare("intermediate_size", source.intermediate_size, wanted.intermediate_size);
+    // gelu_new and gelu_pytorch_tanh are two names of one function.
+    if (source.gelu() != wanted.gelu()) compare("hidden_act", source.hidden_act, wanted.hidden_act);
+    compare("layer_norm_eps", source.layer_norm_eps, wanted.layer_norm_eps);
+    compare("cloze_visible", std::string(name_of(source.visible)), std::string(name_of(wanted.visible)));
+    require_input(differences.empty(), source_name, ": another architecture than the model's: ", differences,
+                  "; use --model ", source_name);
 }
 
 void require_config(const BertConfig& config, const std::string& source) {

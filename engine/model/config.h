@@ -47,6 +47,11 @@ BertConfig config_from(const std::string& preset_or_path);
 /// config.json as HuggingFace reads it, with `architectures` as given, unknown keys included.
 std::string config_json(const BertConfig& config, const std::string& architecture);
 
+/// Throws Fault::input naming every key by which weights made for `source` would compute something else in `wanted`:
+/// layers, heads, sizes, activation, epsilon, visibility. (Vocabulary and positions may differ; shapes tell.)
+/// `source_name`: the file that `source` was read from.
+void require_same_architecture(const BertConfig& source, const BertConfig& wanted, const std::string& source_name);
+
 /// Refuses what cannot work (heads that do not divide hidden_size, a dropout rate that rounds to 0 or 1, ...), naming
 /// key and value.
 void require_config(const BertConfig& config, const std::string& source);

@@ -1,11 +1,13 @@
 #include "engine/model/weights_file.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "engine/files/json.h"
+#include "kernels/cast.h"
 
 namespace cloze {
 namespace {
@@ -99,6 +101,8 @@ void require_shape(const Source& source, const Parameter& row, LoadReport& repor
 
 void copy_row(const Source& source, const ParameterView& weights, const Parameter& row) {
     const Tensor place = weights.flat.column_range(row.offset, row.count());
+    const Tensor padding = weights.flat.column_range(row.offset + row.count(), (row.padded_rows - row.rows) * row.cols);
+    fill({.y = padding, .value = 0}, {});
     if (place.dtype == DType::f32) {
         source.file->copy_as_f32(*source.tensor, {place.data<float>(), static_cast<std::size_t>(row.count())});
         return;
@@ -112,45 +116,97 @@ void copy_row(const Source& source, const ParameterView& weights, const Paramete
     std::copy(values.begin(), values.end(), place.data<double>());
 }
 
-/// The tied decoder may be stored too. It adds nothing, unless it differs from the word table.
-void drop_tied(std::map<std::string, Source>& sources, LoadReport& report) {
-    const auto bias = sources.find(kDecoderBias);
-    if (bias != sources.end()) {
-        if (sources.find(kPredictionsBias) == sources.end()) sources.emplace(kPredictionsBias, bias->second);
-        sources.erase(bias);
+/// Equal as f32 over the rows that both have: other types and padding make no difference.
+bool same_values(const Source& a, const Source& b) {
+    constexpr std::int64_t kPiece = 1 << 16;
+    const std::vector<std::int64_t>&left = a.tensor->shape, &right = b.tensor->shape;
+    if (left.empty() || right.empty()) return false;
+    if (!std::equal(left.begin() + 1, left.end(), right.begin() + 1, right.end())) return false;
+    const std::int64_t count = std::min(a.tensor->count(), b.tensor->count());
+    std::vector<float> a_values, b_values;
+    for (std::int64_t first = 0; first < count; first += kPiece) {
+        a_values.resize(static_cast<std::size_t>(std::min(kPiece, count - first)));
+        b_values.resize(a_values.size());
+        a.file->copy_as_f32(*a.tensor, a_values, first);
+        b.file->copy_as_f32(*b.tensor, b_values, first);
+        if (a_values != b_values) return false;
     }
-    const auto decoder = sources.find(kDecoderWeight);
-    if (decoder == sources.end()) return;
-    const auto word = sources.find(kWordTable);
-    if (word != sources.end()) {
-        const auto left = decoder->second.file->bytes(*decoder->second.tensor);
-        const auto right = word->second.file->bytes(*word->second.tensor);
-        if (!std::equal(left.begin(), left.end(), right.begin(), right.end())) {
-            report.notes.push_back(kDecoderWeight + " differs from the word table; the word table is used for both");
-        }
+    return true;
+}
+
+/// The decoder's tensor `copy` is tied to `name`, and may be stored too, or instead.
+void tie(const std::string& copy, const std::string& name, std::map<std::string, Source>& sources, LoadReport& report) {
+    const auto stored = sources.extract(copy);
+    if (stored.empty()) return;
+    const auto [found, alone] = sources.emplace(name, stored.mapped());
+    if (alone) {
+        report.notes.push_back(text(name, " is taken from ", copy, ", to which it is tied"));
+    } else if (!same_values(stored.mapped(), found->second)) {
+        report.notes.push_back(text(copy, " differs from ", name, ", which is used for both"));
     }
-    sources.erase(decoder);
+}
+
+bool is_head(const std::string& name) {
+    return name.starts_with("cls.") || name.starts_with("bert.pooler.");
+}
+
+/// The number of the layer that a tensor belongs to; -1: of none.
+int layer_of(const std::string& name) {
+    const std::string prefix = "bert.encoder.layer.";
+    if (!name.starts_with(prefix)) return -1;
+    int number = -1;
+    std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number);
+    return number;
 }
 
 std::string joined(const std::vector<std::string>& names) {
+    constexpr std::size_t kShown = 8;
     std::string list;
-    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-    return list;
+    for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) list += (list.empty() ? "" : ", ") + names[i];
+    return names.size() > kShown ? text(list, " and ", names.size() - kShown, " more") : list;
+}
+
+/// Throws unless the embeddings and layers of the model are there, and no other layers: an encoder of which some
+/// weights are random, or some left out, is of no use.
+void require_encoder(const fs::path& folder, const std::map<std::string, Source>& sources,
+                     const ParameterTable& table) {
+    std::set<std::string> wanted;
+    std::vector<std::string> lacking, foreign;
+    for (const Parameter& row : table.rows) {
+        wanted.insert(row.name);
+        if (!is_head(row.name) && sources.find(row.name) == sources.end()) lacking.push_back(row.name);
+    }
+    bool any = false;
+    std::int64_t layers = 0;
+    for (const auto& [name, source] : sources) {
+        any = any || wanted.count(name) != 0;
+        layers = std::max<std::int64_t>(layers, layer_of(name) + std::int64_t{1});
+        if (layer_of(name) >= 0 && wanted.count(name) == 0) foreign.push_back(name);
+    }
+    require_input(any, folder.string(), ": holds no tensor of a BERT encoder under the names HuggingFace uses");
+    require_input(layers == static_cast<std::int64_t>(table.layers.size()), folder.string(), ": the checkpoint has ",
+                  layers, " layers, the model ", table.layers.size(),
+                  "; take the configuration that belongs to it: --model ", (folder / "config.json").string());
+    require_input(lacking.empty(), folder.string(), ": the checkpoint lacks ", joined(lacking),
+                  "; only heads can be initialised: name a checkpoint of the whole encoder");
+    require_input(foreign.empty(), folder.string(), ": the model has no place for ", joined(foreign),
+                  "; name a checkpoint of BERT as it was published");
 }
 
 }  // namespace
 
-LoadReport load_weights(const fs::path& folder, const ParameterView& weights, const MissingWeights& missing) {
+LoadReport load_weights(const fs::path& folder, const ParameterView& weights, const MissingHeads& heads) {
     LoadReport report;
     const std::vector<SafetensorsReader> files = open_files(folder);
     std::map<std::string, Source> sources = collect(files, report);
-    drop_tied(sources, report);
+    tie(kDecoderWeight, kWordTable, sources, report);
+    tie(kDecoderBias, kPredictionsBias, sources, report);
+    require_encoder(folder, sources, *weights.table);
     for (std::size_t i = 0; i < weights.table->rows.size(); ++i) {
         const Parameter& row = weights.table->rows[i];
-        // Also clears the padding rows; what the file has is copied over it.
-        initialize_row(weights, static_cast<int>(i), missing.initializer_range, missing.seed, missing.kind);
         const auto found = sources.find(row.name);
         if (found == sources.end()) {
+            initialize_row(weights, static_cast<int>(i), heads.initializer_range, heads.seed, heads.kind);
             report.missing.push_back(row.name);
             continue;
         }
@@ -162,11 +218,9 @@ LoadReport load_weights(const fs::path& folder, const ParameterView& weights, co
         if (name.ends_with("embeddings.position_ids")) continue;  // a buffer of old versions
         report.unused.push_back(source.tensor->name);
     }
-    require_input(!missing.refuse || report.missing.empty(), folder.string(),
+    require_input(!heads.refuse || report.missing.empty(), folder.string(),
                   ": these parameters are missing: ", joined(report.missing),
                   "; load a checkpoint that has them, or allow them to be initialised");
-    require_input(report.missing.size() < weights.table->rows.size(), folder.string(),
-                  ": holds no tensor of a BERT encoder under the names HuggingFace uses");
     return report;
 }
 

@@ -1,6 +1,7 @@
-// Weights in and out of safetensors, by HuggingFace names. Reading follows these rules: old names,
-// prefixes left by wrappers, tied and padded tables, and missing heads are accepted and reported, never guessed
-// silently. Tested by tests/model/weights_file_test.cpp.
+// Weights in and out of safetensors, by HuggingFace names. Reading follows these rules: old names, prefixes left by
+// wrappers, tied and padded tables, and missing heads (cls.*, pooler) are accepted and reported, never guessed
+// silently; embeddings and layers must all be there, and no more layers than the model has. Tested by
+// tests/model/weights_file_test.cpp.
 #pragma once
 
 #include <filesystem>
@@ -15,12 +16,12 @@ namespace cloze {
 /// What loading did besides copying tensors of the expected name and shape.
 struct LoadReport {
     std::vector<std::string> notes;    // harmless: renamed, ignored, cut
-    std::vector<std::string> missing;  // parameters the file lacks, which were initialised
-    std::vector<std::string> unused;   // tensors of the file that this model has no place for
+    std::vector<std::string> missing;  // parameters of heads that the file lacks, which were initialised
+    std::vector<std::string> unused;  // tensors of the file, none of an encoder layer, that this model has no place for
 };
 
-/// For what a file lacks.
-struct MissingWeights {
+/// For heads that a file lacks.
+struct MissingHeads {
     bool refuse;  // true: Fault::input naming them
     double initializer_range = 0.02;
     std::uint64_t seed = 0;
@@ -28,9 +29,9 @@ struct MissingWeights {
 };
 
 /// Fills `weights` (f32 or f64, host) from `folder`: model.safetensors, or the files that model.safetensors.index.json
-/// names. Throws Fault::input when a shape does not fit or no weights are there.
-LoadReport load_weights(const std::filesystem::path& folder, const ParameterView& weights,
-                        const MissingWeights& missing);
+/// names. Throws Fault::input when a shape does not fit, when no weights are there, when a parameter of the embeddings
+/// or of a layer is missing, or when a tensor of an encoder layer has no place in the model.
+LoadReport load_weights(const std::filesystem::path& folder, const ParameterView& weights, const MissingHeads& heads);
 
 /// Every row of an f32 view as a tensor to write, under `prefix` + name. The view stays alive until it is written.
 std::vector<TensorToStore> tensors_to_store(const ParameterView& view, const std::string& prefix = "");

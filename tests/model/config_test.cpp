@@ -144,6 +144,45 @@ TEST_CASE("writing and reading a configuration changes nothing, unknown keys inc
     REQUIRE(again.hidden_dropout_prob == config.hidden_dropout_prob);
 }
 
+TEST_CASE("a kept type of the weights becomes the one they are stored in") {
+    for (const char* key : {"torch_dtype", "dtype"}) {
+        const BertConfig config = parse_config(config_with(text("{\"", key, "\": \"bfloat16\"}")), "config.json");
+        REQUIRE(Json::parse(config_json(config, "BertModel")).at(key) == "float32");
+    }
+    const Json json = Json::parse(config_json(parse_config(config_with(), "config.json"), "BertModel"));
+    REQUIRE_FALSE(json.contains("torch_dtype"));
+    REQUIRE_FALSE(json.contains("dtype"));
+}
+
+TEST_CASE("weights of another architecture are refused, naming each key with both values") {
+    const BertConfig model = parse_config(config_with(R"({"hidden_act": "gelu_new"})"), "c");
+    const auto refusal = [&](const std::string& changes) -> std::string {
+        const std::string base = config_with(R"({"hidden_act": "gelu_new"})");
+        Json json = Json::parse(base);
+        json.update(Json::parse(changes));
+        try {
+            require_same_architecture(parse_config(json.dump(), "c"), model, "old/config.json");
+        } catch (const Error& error) {
+            REQUIRE(error.fault() == Fault::input);
+            return error.what();
+        }
+        return "";
+    };
+    REQUIRE(refusal("{}").empty());
+    REQUIRE(refusal(R"({"vocab_size": 200, "max_position_embeddings": 7, "hidden_dropout_prob": 0.3,
+                        "hidden_act": "gelu_pytorch_tanh"})")
+                .empty());
+    REQUIRE(refusal(R"({"num_attention_heads": 4})") ==
+            "old/config.json: another architecture than the model's: num_attention_heads 4 instead of 3; use --model "
+            "old/config.json");
+    REQUIRE_THAT(
+        refusal(R"({"num_hidden_layers": 6, "hidden_size": 24, "intermediate_size": 50, "hidden_act": "gelu",
+                             "layer_norm_eps": 1e-5, "cloze_visible": "past"})"),
+        Contains("num_hidden_layers 6 instead of 2, hidden_size 24 instead of 12, intermediate_size 50 instead "
+                 "of 48, hidden_act \"gelu\" instead of \"gelu_new\", layer_norm_eps 1e-05 instead of 1e-12, "
+                 "cloze_visible \"past\" instead of \"all\""));
+}
+
 TEST_CASE("every visibility has a name; the usual one is not written") {
     for (const char* name : {"all", "past", "future", "strict_past", "strict_future"}) {
         const BertConfig config = parse_config(config_with("{\"cloze_visible\": \"" + std::string(name) + "\"}"), "c");

@@ -175,16 +175,52 @@ TEST_CASE("a stored decoder that equals the word table says nothing; one that di
     other.tensors[kDecoder].values[5] += 1;
     other.write();
     REQUIRE(same_bits(other.load(report), other.weights));
-    REQUIRE(mentions(report.notes, "differs from the word table"));
+    REQUIRE(mentions(report.notes, kDecoder + " differs from " + kWord));
+
+    Fixture bias;
+    bias.tensors[kDecoderBias] = bias.tensors[kBias];
+    bias.tensors[kDecoderBias].values[36] += 1;
+    bias.write();
+    REQUIRE(same_bits(bias.load(report), bias.weights));
+    REQUIRE(report.notes ==
+            std::vector<std::string>{kDecoderBias + " differs from " + kBias + ", which is used for both"});
 }
 
-TEST_CASE("the output bias may be stored under the decoder's name only") {
+TEST_CASE("a stored decoder of another type, or with padding rows, equals the word table") {
+    Fixture fixture;
+    Stored& word = fixture.tensors[kWord];
+    for (float& value : word.values) value = static_cast<float>(bf16(value));
+    std::vector<TensorToStore> to_store;
+    for (const auto& [name, stored] : fixture.tensors) {
+        to_store.push_back(tensor_to_store<float>(name, stored.shape, stored.values));
+    }
+    std::vector<bf16> narrow;
+    for (const float value : word.values) narrow.emplace_back(value);
+    narrow.resize(64 * 8, bf16(7.0F));
+    std::vector<float> padded_bias = fixture.tensors[kBias].values;
+    padded_bias.resize(64, -100.0F);
+    to_store.push_back(tensor_to_store<bf16>(kDecoder, {64, 8}, narrow));
+    to_store.push_back(tensor_to_store<float>(kDecoderBias, {64}, padded_bias));
+    OutputFile file(fixture.folder.path() / "model.safetensors");
+    write_safetensors(file, to_store);
+    file.finish();
+    LoadReport report;
+    fixture.load(report);
+    REQUIRE(report.notes.empty());
+    REQUIRE(report.unused.empty());
+}
+
+TEST_CASE("the word table and the output bias may be stored under the decoder's names only") {
     Fixture fixture;
     fixture.rename(kBias, kDecoderBias);
+    fixture.rename(kWord, kDecoder);
     fixture.write();
     LoadReport report;
     REQUIRE(same_bits(fixture.load(report), fixture.weights));
     REQUIRE(report.missing.empty());
+    REQUIRE(report.unused.empty());
+    REQUIRE(mentions(report.notes, kWord + " is taken from " + kDecoder));
+    REQUIRE(mentions(report.notes, kBias + " is taken from " + kDecoderBias));
 }
 
 TEST_CASE("a plain BertModel folder loads; its missing heads are initialised and named, or refused") {
@@ -208,6 +244,49 @@ TEST_CASE("a plain BertModel folder loads; its missing heads are initialised and
         REQUIRE(loaded.values(row) == (missing ? fresh : fixture.weights).values(row));
     }
     REQUIRE_THAT(fixture.refusal(), Contains("cls.seq_relationship.weight") && Contains("cls.predictions.bias"));
+}
+
+TEST_CASE("a parameter of the embeddings or of a layer is never initialised") {
+    for (const std::string& name : {kWord, std::string("bert.embeddings.position_embeddings.weight"),
+                                    std::string("bert.encoder.layer.0.attention.self.query.bias")}) {
+        INFO(name);
+        Fixture fixture;
+        fixture.tensors.erase(name);
+        fixture.write();
+        REQUIRE_THAT(fixture.refusal(false), Contains("lacks " + name + ";"));
+    }
+}
+
+TEST_CASE("a checkpoint with more or fewer layers than the model is refused") {
+    const auto layer = [](const std::string& name, int number) {
+        return name.starts_with("bert.encoder.layer." + std::to_string(number) + ".");
+    };
+    Fixture fewer;
+    std::erase_if(fewer.tensors, [&](const auto& entry) { return layer(entry.first, 1); });
+    fewer.write();
+    REQUIRE_THAT(fewer.refusal(false), Contains("the checkpoint has 1 layers, the model 2; ") &&
+                                           Contains("--model " + (fewer.folder.path() / "config.json").string()));
+    Fixture more;
+    const StoredFile two = more.tensors;
+    for (const auto& [name, stored] : two) {
+        std::string third = name;
+        if (layer(name, 1) && replace(third, "layer.1.", "layer.2.")) more.tensors[third] = stored;
+    }
+    more.write();
+    REQUIRE_THAT(more.refusal(false), Contains("the checkpoint has 3 layers, the model 2; "));
+
+    Fixture none;
+    std::erase_if(none.tensors, [&](const auto& entry) { return layer(entry.first, 0) || layer(entry.first, 1); });
+    none.write();
+    REQUIRE_THAT(none.refusal(false), Contains("the checkpoint has 0 layers, the model 2; "));
+}
+
+TEST_CASE("a part of a layer that the model does not have is refused") {
+    Fixture fixture;
+    const std::string name = "bert.encoder.layer.1.attention.self.distance_embedding.weight";
+    fixture.tensors[name] = {{11, 4}, std::vector<float>(44)};
+    fixture.write();
+    REQUIRE_THAT(fixture.refusal(false), Contains("no place for " + name));
 }
 
 TEST_CASE("a vocabulary padded in the file is cut and reported; a smaller one is refused") {
@@ -245,13 +324,13 @@ TEST_CASE("a tensor of another shape is refused with both shapes") {
 TEST_CASE("tensors this model has no place for are named") {
     Fixture fixture;
     fixture.tensors["classifier.weight"] = {{3, 8}, std::vector<float>(24)};
-    fixture.tensors["bert.encoder.layer.2.output.dense.bias"] = {{8}, std::vector<float>(8)};
+    fixture.tensors["bert.encoder.layer.99999999999999999999.weight"] = {{8}, std::vector<float>(8)};
     fixture.write();
     LoadReport report;
     REQUIRE(same_bits(fixture.load(report), fixture.weights));
     REQUIRE(report.unused.size() == 2);
     REQUIRE(mentions(report.unused, "classifier.weight"));
-    REQUIRE(mentions(report.unused, "layer.2.output.dense.bias"));
+    REQUIRE(mentions(report.unused, "layer.99999999999999999999.weight"));
 }
 
 TEST_CASE("one tensor under two spellings is refused") {
