@@ -37,6 +37,7 @@ public:
     RunResult execute();
 
 private:
+    void require_source_fits() const;
     void require_own_output() const;
     void open_output();
     void require_space() const;
@@ -71,6 +72,8 @@ private:
 RunResult Run::execute() {
     record_ = record_of(plan_.recipe, plan_.sampler->store().identity(),
                         tokenizer_mode_name(plan_.dataset->info().tokenizer.mode));
+    // Before the folder is made: a wrong --init-from must not become its record. A run that goes on needs no source.
+    if (!plan_.recipe.init_from.empty() && list_checkpoints(handling_.output).empty()) require_source_fits();
     if (handling_.preflight_only) {
         require_own_output();
     } else {
@@ -96,6 +99,17 @@ RunResult Run::execute() {
     metrics_->sync();
     result_.loss_history = MetricsLog::loss_history(handling_.output);
     return result_;
+}
+
+void Run::require_source_fits() const {
+    const fs::path source = resolve_checkpoint(plan_.recipe.init_from);
+    const fs::path vocabulary = source / "vocab.txt", config = source / "config.json";
+    if (fs::exists(vocabulary)) {
+        require_input(Vocabulary::read(vocabulary).hash() == plan_.dataset->vocabulary().hash(), source.string(),
+                      ": its vocab.txt is not the vocabulary of ", plan_.dataset->folder().string(),
+                      "; prepare the data with --vocab ", vocabulary.string());
+    }
+    if (fs::exists(config)) require_same_architecture(read_config(config), plan_.recipe.model, config.string());
 }
 
 void Run::require_own_output() const {
@@ -164,13 +178,7 @@ void Run::initialize_weights() {
         initialize(trainer_->weights(), recipe.model.initializer_range, recipe.samples.seed, recipe.initialization);
         return;
     }
-    const fs::path source = resolve_checkpoint(recipe.init_from);
-    if (fs::exists(source / "vocab.txt")) {
-        require_input(Vocabulary::read(source / "vocab.txt").hash() == plan_.dataset->vocabulary().hash(),
-                      source.string(), ": its vocab.txt is not the vocabulary of ", plan_.dataset->folder().string(),
-                      "; prepare the data with --vocab ", (source / "vocab.txt").string());
-    }
-    const LoadReport report = load_weights(source, trainer_->weights(),
+    const LoadReport report = load_weights(resolve_checkpoint(recipe.init_from), trainer_->weights(),
                                            {.refuse = false,
                                             .initializer_range = recipe.model.initializer_range,
                                             .seed = recipe.samples.seed,

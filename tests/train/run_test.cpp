@@ -164,6 +164,17 @@ TEST_CASE("a run from the weights of another starts fresh but for the weights") 
           test::read_file(first.checkpoint / "model.safetensors"));
 }
 
+TEST_CASE("weights of another architecture are refused before the run's folder is made") {
+    const TemporaryFolder folder;
+    const fs::path data = prepare_words(folder.path());
+    run(tiny_setting(data, folder.path() / "first"), 1);
+    Setting setting = tiny_setting(data, folder.path() / "second");
+    setting.recipe.init_from = folder.path() / "first";
+    setting.recipe.model.num_attention_heads *= 2;  // every shape still fits
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("num_attention_heads"));
+    CHECK_FALSE(fs::exists(folder.path() / "second"));
+}
+
 TEST_CASE("evaluate repeats what the run said, and the baseline is the unigram distribution") {
     const TemporaryFolder folder;
     const fs::path data = prepare_words(folder.path());
