@@ -77,8 +77,8 @@ struct StepInWork {
 };
 
 struct BatchStream::Work {
-    Work(std::shared_ptr<const Sampler> sampler_, const BatchStreamSettings& settings_, const BatchLimits& limits_,
-         const StreamState& state_);
+    Work(std::shared_ptr<const Sampler> of, const BatchStreamSettings& asked, const BatchLimits& ids,
+         const StreamState& from);
     ~Work();
 
     void start();
@@ -105,12 +105,12 @@ struct BatchStream::Work {
     std::vector<std::jthread> threads;
 };
 
-BatchStream::Work::Work(std::shared_ptr<const Sampler> sampler_, const BatchStreamSettings& settings_,
-                        const BatchLimits& limits_, const StreamState& state_)
-    : sampler(std::move(sampler_)),
-      settings(settings_),
-      limits(limits_),
-      state(state_),
+BatchStream::Work::Work(std::shared_ptr<const Sampler> of, const BatchStreamSettings& asked, const BatchLimits& ids,
+                        const StreamState& from)
+    : sampler(std::move(of)),
+      settings(asked),
+      limits(ids),
+      state(from),
       ring(sampler, state.epochs, settings.plan_threads, settings.prefetch_threads > 0),
       packer(
           settings.capacity, longest_sample(*sampler),

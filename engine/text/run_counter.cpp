@@ -15,7 +15,7 @@ void RunCounter::count(std::string_view text) {
     const char* const end = text.data() + text.size();
     for (const char* at = text.data(); at != end;) {
         if (ends_run(*at)) {
-            if (byte_class(*at) == ByteClass::punctuation) ++punctuation_[static_cast<std::size_t>(*at)];
+            if (byte_class(*at) == ByteClass::punctuation) ++punctuation_[static_cast<unsigned char>(*at)];
             ++at;
             continue;
         }

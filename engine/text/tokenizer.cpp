@@ -155,7 +155,7 @@ std::int64_t Tokenizer::Tables::encode_run(std::string_view text, std::size_t fi
 /// Appends the id of the special token or punctuation at `at`. Returns what follows it.
 const char* Tokenizer::Tables::encode_alone(const char* at, const char* end, IdWriter& ids) const {
     const Special* special = *at == '[' ? special_at({at, static_cast<std::size_t>(end - at)}) : nullptr;
-    ids.push(special != nullptr ? special->id : alone_id[static_cast<std::size_t>(*at)]);
+    ids.push(special != nullptr ? special->id : alone_id[static_cast<unsigned char>(*at)]);
     return at + (special != nullptr ? special->text.size() : 1);
 }
 
