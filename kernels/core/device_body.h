@@ -1,11 +1,12 @@
 // Which body device code has in this build. An op asks before it calls its device code:
 //
 //   if (place == Place::device) {
-//       if constexpr (kHasDevice) return bias_gelu_forward_on_device(arguments, stream);
+//       if constexpr (kHasDevice) return device_code::bias_gelu_forward(arguments, stream);
 //       fail_without_device("bias_gelu_forward");
 //   }
 //
-// Only sources of the kernels' own libraries may include this: one of them is built per body, everything above them once.
+// Only sources of the kernels' own libraries may include this: one of them is built per body, everything above them
+// once.
 #pragma once
 
 namespace cloze {

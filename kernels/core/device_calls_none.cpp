@@ -15,13 +15,11 @@ namespace {
 void* allocate(std::int64_t) {
     no_device();
 }
-void release(void*) noexcept {
-}
+void release(void*) noexcept {}
 void* allocate_pinned(std::int64_t) {
     no_device();
 }
-void release_pinned(void*) noexcept {
-}
+void release_pinned(void*) noexcept {}
 void copy(void*, const void*, std::int64_t, Direction, Stream) {
     no_device();
 }
@@ -31,16 +29,14 @@ void fill_bytes(void*, std::uint8_t, std::int64_t, Stream) {
 void* create_stream() {
     no_device();
 }
-void destroy_stream(void*) noexcept {
-}
+void destroy_stream(void*) noexcept {}
 void wait(Stream) {
     no_device();
 }
 void* create_event() {
     no_device();
 }
-void destroy_event(void*) noexcept {
-}
+void destroy_event(void*) noexcept {}
 void record(void*, Stream) {
     no_device();
 }

@@ -11,9 +11,9 @@ inline constexpr int kOldestComputeCapability = 80;
 
 struct DeviceInfo {
     std::string name;
-    int compute_capability;       // 80, 90, ...
+    int compute_capability;  // 80, 90, ...
     int multiprocessors;
-    int shared_bytes_per_block;   // most a kernel may ask for
+    int shared_bytes_per_block;  // most a kernel may ask for
     std::int64_t memory_bytes;
 };
 

@@ -64,8 +64,7 @@ bool DeviceBuffer::canaries_hold(Stream stream) const {
     return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == kCanary; });
 }
 
-PinnedBuffer::PinnedBuffer(std::int64_t bytes) : address_(device_calls::allocate_pinned(bytes)), bytes_(bytes) {
-}
+PinnedBuffer::PinnedBuffer(std::int64_t bytes) : address_(device_calls::allocate_pinned(bytes)), bytes_(bytes) {}
 
 PinnedBuffer::~PinnedBuffer() {
     if (address_ != nullptr) device_calls::release_pinned(address_);

@@ -32,7 +32,8 @@ public:
     std::int64_t bytes() const { return bytes_; }
     /// The first rows * cols elements as a tensor.
     Tensor tensor(DType dtype, std::int64_t rows, std::int64_t cols) const;
-    /// True while nothing wrote before or after the buffer; always true for one made without checks. Waits for `stream`.
+    /// True while nothing wrote before or after the buffer; always true for one made without checks. Waits for
+    /// `stream`.
     bool canaries_hold(Stream stream) const;
 
 private:

@@ -29,9 +29,9 @@ struct Grid {
 
 struct LaunchShape {
     Grid grid;
-    int threads;               // of a block: a multiple of 32, up to 1,024
-    int shared_bytes = 0;      // of the arena, see kernels/device/shared.h
-    int cluster = 1;           // blocks along x that share distributed memory (compute capability 9.0)
+    int threads;                // of a block: a multiple of 32, up to 1,024
+    int shared_bytes = 0;       // of the arena, see kernels/device/shared.h
+    int cluster = 1;            // blocks along x that share distributed memory (compute capability 9.0)
     bool programmatic = false;  // may start before the previous kernel of the stream has ended; it waits for it itself
 };
 
@@ -47,9 +47,9 @@ namespace detail {
 inline void require_launch_shape(const LaunchName& name, const LaunchShape& shape) {
     require(shape.grid.x <= 0x7fffffff && shape.grid.y <= 65535 && shape.threads >= 32 && shape.threads <= 1024 &&
                 shape.threads % 32 == 0 && shape.shared_bytes >= 0 && shape.cluster >= 1 && shape.cluster <= 8,
-            name.op, ": a launch of ", shape.grid.x, " x ", shape.grid.y, " blocks of ", shape.threads, " threads with ",
-            shape.shared_bytes, " bytes of shared memory in clusters of ", shape.cluster, " is impossible, at ",
-            name.where.file, ":", name.where.line);
+            name.op, ": a launch of ", shape.grid.x, " x ", shape.grid.y, " blocks of ", shape.threads,
+            " threads with ", shape.shared_bytes, " bytes of shared memory in clusters of ", shape.cluster,
+            " is impossible, at ", name.where.file, ":", name.where.line);
 }
 
 }  // namespace detail
@@ -93,7 +93,8 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
 #else
 
 template <typename... Parameters, typename... Arguments>
-void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream, Arguments&&... arguments) {
+void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream,
+            Arguments&&... arguments) {
     detail::require_launch_shape(name, shape);
     struct Call {
         void (*kernel)(Parameters...);
@@ -107,10 +108,11 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
                         .threads = shape.threads,
                         .shared_bytes = shape.shared_bytes,
                         .cluster = shape.cluster,
-                        .call = [](const void* call) {
-                            const Call& c = *static_cast<const Call*>(call);
-                            std::apply(c.kernel, c.arguments);
-                        },
+                        .call =
+                            [](const void* call) {
+                                const Call& c = *static_cast<const Call*>(call);
+                                std::apply(c.kernel, c.arguments);
+                            },
                         .arguments = &call,
                         .arguments_bytes = sizeof call});
 }

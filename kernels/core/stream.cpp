@@ -8,14 +8,12 @@ void wait(Stream stream) {
     device_calls::wait(stream);
 }
 
-OwnedStream::OwnedStream() : handle_(device_calls::create_stream()) {
-}
+OwnedStream::OwnedStream() : handle_(device_calls::create_stream()) {}
 OwnedStream::~OwnedStream() {
     device_calls::destroy_stream(handle_);
 }
 
-Event::Event() : handle_(device_calls::create_event()) {
-}
+Event::Event() : handle_(device_calls::create_event()) {}
 Event::~Event() {
     device_calls::destroy_event(handle_);
 }

@@ -5,7 +5,8 @@
 //   wait_for_copies<1>();         // all but the newest group of this thread have landed
 //   block_barrier();              // ... and those of the other threads
 //
-// Until then the destination holds neither old nor new; nobody else may touch it. Tested by tests/emulator/copy_test.cu.
+// Until then the destination holds neither old nor new; nobody else may touch it. Tested by
+// tests/emulator/copy_test.cu.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The second bodies of the device vocabulary: plain declarations, defined under tests/emulator. Only the headers of this
-// folder call them, and only in the emulator's build (CLOZE_EMULATED).
+// The second bodies of the device vocabulary: plain declarations, defined under tests/emulator. Only the headers of
+// this folder call them, and only in the emulator's build (CLOZE_EMULATED).
 #pragma once
 
 #include <cstdint>

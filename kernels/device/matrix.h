@@ -1,5 +1,5 @@
-// 8 x 8 tiles of bf16 between shared memory and the fragments of kernels/device/mma.h, by a whole warp. Lanes 0 to 7 give
-// the addresses of the rows of tile 0, lanes 8 to 15 of tile 1, and so on; a row is 16 bytes, aligned to 16.
+// 8 x 8 tiles of bf16 between shared memory and the fragments of kernels/device/mma.h, by a whole warp. Lanes 0 to 7
+// give the addresses of the rows of tile 0, lanes 8 to 15 of tile 1, and so on; a row is 16 bytes, aligned to 16.
 //
 //   plain        lane l holds of tile i, in word i: row l / 4, columns 2 * (l % 4) and the next
 //   transposed   rows 2 * (l % 4) and the next, column l / 4

@@ -1,13 +1,14 @@
 // Tensor cores: products of 16 x 16 and 16 x 8 tiles of bf16 held by one warp, added to a 16 x 8 tile of f32.
 //
-// Fragments, with group = lane / 4 and pair = 2 * (lane % 4); a word holds two neighbours, the lower index in the low half:
+// Fragments, with group = lane / 4 and pair = 2 * (lane % 4); a word holds two neighbours, the lower index in the low
+// half:
 //
 //   a[0] row group, columns pair, pair + 1      a[1] row group + 8     a[2] columns + 8     a[3] both
 //   b[0] rows pair, pair + 1, column group      b[1] rows + 8
 //   d[0], d[1] row group, columns pair, pair + 1      d[2], d[3] row group + 8
 //
-// Tensor cores align and truncate products; they differ from a float loop by about 1e-6, relative to the largest product.
-// Tested by tests/emulator/matrix_test.cu.
+// Tensor cores align and truncate products; they differ from a float loop by about 1e-6, relative to the largest
+// product. Tested by tests/emulator/matrix_test.cu.
 #pragma once
 
 #include <cstdint>

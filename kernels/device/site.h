@@ -8,9 +8,13 @@ struct Site {
 #ifdef CLOZE_EMULATED
     const char* file;
     int line;
-    static Site here(const char* f = __builtin_FILE(), int l = __builtin_LINE()) { return {f, l}; }
+    static Site here(const char* f = __builtin_FILE(), int l = __builtin_LINE()) {
+        return {f, l};
+    }
 #else
-    __device__ static constexpr Site here() { return {}; }
+    __device__ static constexpr Site here() {
+        return {};
+    }
 #endif
 };
 

@@ -1,5 +1,5 @@
-// Loads and stores of 16 bytes, the widest an instruction of a thread moves: 8 bf16 or 4 f32. A row-wise kernel works on
-// eight elements a thread whatever the storage, as floats in registers:
+// Loads and stores of 16 bytes, the widest an instruction of a thread moves: 8 bf16 or 4 f32. A row-wise kernel works
+// on eight elements a thread whatever the storage, as floats in registers:
 //
 //   Floats8 x = load8(source + i, Cache::stream);
 //   store8(destination + i, x);
@@ -20,7 +20,7 @@ struct Floats8 {
     __device__ float operator[](int i) const { return value[i]; }
 };
 
-/// keep: through the caches as usual. stream: read or written once, first to be evicted.
+/// keep: through the caches as usual. stream: read or written once, first to be evicted; global memory only.
 enum class Cache { keep, stream };
 
 namespace detail {
@@ -35,14 +35,9 @@ __device__ inline Words4 load_words(const void* from, Cache cache) {
     (void)cache;
     emulated::load(&w, from, sizeof w);
 #else
-    if (cache == Cache::stream) {
-        asm volatile("ld.global.cs.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(w.word[0]), "=r"(w.word[1]), "=r"(w.word[2]), "=r"(w.word[3])
-                     : "l"(from)
-                     : "memory");
-    } else {
-        w = *static_cast<const Words4*>(from);
-    }
+    const uint4* words = static_cast<const uint4*>(from);
+    const uint4 v = cache == Cache::stream ? __ldcs(words) : *words;
+    w = {{v.x, v.y, v.z, v.w}};
 #endif
     return w;
 }
@@ -52,12 +47,11 @@ __device__ inline void store_words(void* to, const Words4& w, Cache cache) {
     (void)cache;
     emulated::store(to, &w, sizeof w);
 #else
+    const uint4 v = make_uint4(w.word[0], w.word[1], w.word[2], w.word[3]);
     if (cache == Cache::stream) {
-        asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(w.word[0]), "r"(w.word[1]),
-                     "r"(w.word[2]), "r"(w.word[3])
-                     : "memory");
+        __stcs(static_cast<uint4*>(to), v);
     } else {
-        *static_cast<Words4*>(to) = w;
+        *static_cast<uint4*>(to) = v;
     }
 #endif
 }

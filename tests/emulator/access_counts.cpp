@@ -99,7 +99,8 @@ std::vector<AccessCount> access_counts() {
     std::map<std::pair<std::string, bool>, AccessCount> by_place;
     for (const auto& [code, count] : totals) {
         const std::string place = code_place(code);
-        AccessCount& sum = by_place.try_emplace({place, count.shared}, AccessCount{place, count.shared, 0, 0, 0}).first->second;
+        AccessCount& sum =
+            by_place.try_emplace({place, count.shared}, AccessCount{place, count.shared, 0, 0, 0}).first->second;
         sum.accesses += count.accesses;
         sum.moved += count.moved;
         sum.needed += count.needed;

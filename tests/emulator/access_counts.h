@@ -1,9 +1,9 @@
-// Bank conflicts and uncoalesced accesses, counted where Settings::count_accesses is on: a lint that tests read. The k-th
-// time each lane of a warp passes a place in the code is taken as one access of the warp.
+// Bank conflicts and uncoalesced accesses, counted where Settings::count_accesses is on: a lint that tests read. The
+// k-th time each lane of a warp passes a place in the code is taken as one access of the warp.
 //
-// Global memory moves in sectors of 32 bytes: `moved` counts those an access touches, `needed` the fewest that could hold
-// its bytes. Shared memory has 32 banks of 4 bytes; an access of 16 bytes a lane goes a quarter warp at a time: `moved`
-// counts passes, `needed` the passes without a conflict.
+// Global memory moves in sectors of 32 bytes: `moved` counts those an access touches, `needed` the fewest that could
+// hold its bytes. Shared memory has 32 banks of 4 bytes; an access of 16 bytes a lane goes a quarter warp at a time:
+// `moved` counts passes, `needed` the passes without a conflict.
 #pragma once
 
 #include <cstdint>

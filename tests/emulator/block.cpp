@@ -71,9 +71,8 @@ std::string ranges(const std::vector<int>& sorted) {
 std::string deadlock_report(const Block& block) {
     std::map<std::string, std::vector<int>> by_reason;
     for (const Thread& thread : block.threads) {
-        const std::string reason = thread.finished
-                                       ? std::string("has returned")
-                                       : text("waits for ", thread.wait.what, " at ", thread.wait.site);
+        const std::string reason = thread.finished ? std::string("has returned")
+                                                   : text("waits for ", thread.wait.what, " at ", thread.wait.site);
         by_reason[reason].push_back(thread.index);
     }
     std::string report = text("deadlock in block (", block.x, ", ", block.y, ")");
@@ -130,8 +129,9 @@ std::int64_t block_at(const GridRun& run, std::uint64_t seed, std::int64_t posit
     // An odd multiplier that shares no factor with the count walks every block once.
     std::int64_t stride = static_cast<std::int64_t>(seed % static_cast<std::uint64_t>(count)) | 1;
     while (std::gcd(stride, count) != 1) stride += 2;
-    return static_cast<std::int64_t>((static_cast<std::uint64_t>(stride) * static_cast<std::uint64_t>(position) + seed) %
-                                     static_cast<std::uint64_t>(count));
+    return static_cast<std::int64_t>(
+        (static_cast<std::uint64_t>(stride) * static_cast<std::uint64_t>(position) + seed) %
+        static_cast<std::uint64_t>(count));
 }
 
 }  // namespace
@@ -175,8 +175,8 @@ void wake(Thread& thread) {
 }
 
 std::ostream& operator<<(std::ostream& out, const Thread& thread) {
-    return out << "thread " << thread.index << " (warp " << thread.warp() << ", lane " << thread.lane() << ") of block ("
-               << running_block->x << ", " << running_block->y << ")";
+    return out << "thread " << thread.index << " (warp " << thread.warp() << ", lane " << thread.lane()
+               << ") of block (" << running_block->x << ", " << running_block->y << ")";
 }
 
 void run_grid(const GridRun& run) {

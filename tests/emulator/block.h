@@ -111,8 +111,8 @@ private:
 
 [[noreturn]] void end_launch(std::string what);
 
-/// Ends the launch from inside a thread: nothing of the block runs again. Since the stacks are not unwound, nothing that
-/// owns memory may live across this call, or across a switch: hence parts to stream instead of a string.
+/// Ends the launch from inside a thread: nothing of the block runs again. Since the stacks are not unwound, nothing
+/// that owns memory may live across this call, or across a switch: hence parts to stream instead of a string.
 template <typename... Parts>
 [[noreturn]] void fault(const Parts&... parts) {
     end_launch(text(parts..., ", in ", *current_thread()));

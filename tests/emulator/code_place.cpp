@@ -1,11 +1,10 @@
 #include "tests/emulator/code_place.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <unistd.h>
 
 #include "kernels/core/error.h"
 

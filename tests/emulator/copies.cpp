@@ -1,6 +1,6 @@
 // cp.async as an actor of its own. The destination is NaN from the call until the copy lands: at once, at the wait, or
-// anywhere between, as the seed says. The race detector takes the copy's write as unordered with everybody else's accesses
-// until its thread has waited for it.
+// anywhere between, as the seed says. The race detector takes the copy's write as unordered with everybody else's
+// accesses until its thread has waited for it.
 #include <algorithm>
 #include <cstring>
 

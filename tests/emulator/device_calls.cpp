@@ -50,8 +50,7 @@ void* create_stream() {
 void destroy_stream(void* stream) noexcept {
     delete static_cast<char*>(stream);
 }
-void wait(Stream) {
-}
+void wait(Stream) {}
 
 void* create_event() {
     return new EmulatedEvent;
@@ -62,10 +61,8 @@ void destroy_event(void* event) noexcept {
 void record(void* event, Stream) {
     static_cast<EmulatedEvent*>(event)->at = Clock::now();
 }
-void wait(void*) {
-}
-void make_wait(Stream, void*) {
-}
+void wait(void*) {}
+void make_wait(Stream, void*) {}
 double seconds_between(void* first, void* second) {
     const auto elapsed = static_cast<EmulatedEvent*>(second)->at - static_cast<EmulatedEvent*>(first)->at;
     return std::chrono::duration<double>(elapsed).count();

@@ -1,5 +1,5 @@
-// The host emulator: runs a grid of CUDA threads as fibers, one block after the other, on one host thread, and looks for
-// what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot. Its parts:
+// The host emulator: runs a grid of CUDA threads as fibers, one block after the other, on one host thread, and looks
+// for what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot. Its parts:
 //
 //   fiber         stacks and switches
 //   block         threads of a block, their order, barriers, deadlock

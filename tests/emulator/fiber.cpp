@@ -1,9 +1,8 @@
 #include "tests/emulator/fiber.h"
 
+#include <boost/context/detail/fcontext.hpp>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <boost/context/detail/fcontext.hpp>
 #include <vector>
 
 #include "kernels/core/error.h"

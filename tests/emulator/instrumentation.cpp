@@ -27,19 +27,19 @@ inline void on_access(const void* address, std::size_t bytes, int alignment, Acc
 
 }  // namespace
 
-#define CLOZE_ACCESS(bytes)                                                              \
-    extern "C" void __tsan_read##bytes(void* address) {                                  \
-        on_access(address, bytes, bytes, AccessKind::read, __builtin_return_address(0)); \
-    }                                                                                    \
-    extern "C" void __tsan_write##bytes(void* address) {                                 \
+#define CLOZE_ACCESS(bytes)                                                               \
+    extern "C" void __tsan_read##bytes(void* address) {                                   \
+        on_access(address, bytes, bytes, AccessKind::read, __builtin_return_address(0));  \
+    }                                                                                     \
+    extern "C" void __tsan_write##bytes(void* address) {                                  \
         on_access(address, bytes, bytes, AccessKind::write, __builtin_return_address(0)); \
     }
 
-#define CLOZE_UNALIGNED_ACCESS(bytes)                                                \
-    extern "C" void __tsan_unaligned_read##bytes(void* address) {                    \
-        on_access(address, bytes, 1, AccessKind::read, __builtin_return_address(0)); \
-    }                                                                                \
-    extern "C" void __tsan_unaligned_write##bytes(void* address) {                   \
+#define CLOZE_UNALIGNED_ACCESS(bytes)                                                 \
+    extern "C" void __tsan_unaligned_read##bytes(void* address) {                     \
+        on_access(address, bytes, 1, AccessKind::read, __builtin_return_address(0));  \
+    }                                                                                 \
+    extern "C" void __tsan_unaligned_write##bytes(void* address) {                    \
         on_access(address, bytes, 1, AccessKind::write, __builtin_return_address(0)); \
     }
 
@@ -55,16 +55,11 @@ CLOZE_UNALIGNED_ACCESS(16)
 
 extern "C" {
 
-void __tsan_init() {
-}
-void __tsan_func_entry(void*) {
-}
-void __tsan_func_exit() {
-}
-void __tsan_vptr_update(void**, void*) {
-}
-void __tsan_vptr_read(void**) {
-}
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
 void __tsan_read_range(void* address, std::size_t bytes) {
     on_access(address, bytes, 1, AccessKind::read, __builtin_return_address(0));
 }

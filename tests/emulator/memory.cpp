@@ -1,10 +1,9 @@
 #include "tests/emulator/memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <sys/mman.h>
 
 #include "kernels/device/emulated.h"
 #include "tests/emulator/access_counts.h"
@@ -32,7 +31,7 @@ struct DeviceMemory {
     char* start = static_cast<char*>(reserve(kDeviceBytes));
     ByteHistory* history =
         static_cast<ByteHistory*>(reserve(kDeviceBytes * static_cast<std::int64_t>(sizeof(ByteHistory))));
-    std::map<std::int64_t, std::int64_t> buffers;  // offset -> bytes
+    std::map<std::int64_t, std::int64_t> buffers;   // offset -> bytes
     std::int64_t last_offset = 0, last_bytes = -1;  // the buffer found last
 };
 
@@ -78,7 +77,8 @@ void* allocate_device(std::int64_t bytes) {
         offset = round_up(start + size + kGap, kAlignment);
     }
     if (offset + bytes + kGap > kDeviceBytes) {
-        fail(Fault::device, "out of device memory: ", bytes, " bytes asked for, the emulated device has ", kDeviceBytes);
+        fail(Fault::device, "out of device memory: ", bytes, " bytes asked for, the emulated device has ",
+             kDeviceBytes);
     }
     memory.buffers.emplace(offset, bytes);
     std::memset(memory.start + offset, 0xff, static_cast<std::size_t>(bytes));
@@ -97,7 +97,8 @@ void require_device_range(const void* address, std::int64_t bytes) {
     const std::int64_t offset = static_cast<const char*>(address) - memory.start;
     const bool inside = is_inside(address, memory.start, kDeviceBytes) && find_buffer(memory, offset) &&
                         offset + bytes <= memory.last_offset + memory.last_bytes;
-    if (!inside) fail(Fault::device, "copy of ", bytes, " bytes: the device address lies in no buffer, or the end past it");
+    if (!inside)
+        fail(Fault::device, "copy of ", bytes, " bytes: the device address lies in no buffer, or the end past it");
 }
 
 void start_launch(const void* arguments, std::size_t bytes) {
@@ -118,7 +119,8 @@ unsigned char* shared_arena() {
 
 std::uint32_t shared_address(const void* pointer) {
     const Emulating emulating;
-    if (!is_inside(pointer, shared_memory, kMostSharedBytes)) fault("shared_address of a pointer that is not to shared memory");
+    if (!is_inside(pointer, shared_memory, kMostSharedBytes))
+        fault("shared_address of a pointer that is not to shared memory");
     return static_cast<std::uint32_t>(static_cast<const unsigned char*>(pointer) - shared_memory) + kSharedStart;
 }
 
@@ -128,8 +130,8 @@ unsigned char* at_shared_address(std::uint32_t address) {
 
 namespace {
 
-[[noreturn]] void refuse(const char* did, std::int64_t bytes, const char* where, std::int64_t offset,
-                         std::int64_t size, const void* return_address) {
+[[noreturn]] void refuse(const char* did, std::int64_t bytes, const char* where, std::int64_t offset, std::int64_t size,
+                         const void* return_address) {
     std::string message = text(did, " ", bytes, " bytes at byte ", offset, " of ", where, ", which has ", size,
                                " bytes, at ", code_place(code_offset(return_address)), ", in ", *current_thread());
     end_launch(std::move(message));
@@ -153,7 +155,8 @@ Located locate(const void* address, std::int64_t bytes, AccessKind kind, const v
     DeviceMemory& memory = device_memory();
     if (is_inside(address, shared_memory, kMostSharedBytes)) {
         const std::int64_t offset = static_cast<const unsigned char*>(address) - shared_memory;
-        if (offset + bytes > shared_bytes) refuse(name_of(kind), bytes, "shared memory", offset, shared_bytes, return_address);
+        if (offset + bytes > shared_bytes)
+            refuse(name_of(kind), bytes, "shared memory", offset, shared_bytes, return_address);
         if (!settings().find_races) return {"shared memory", offset, true, {}};
         return {"shared memory", offset, true, {shared_history + offset, static_cast<std::size_t>(bytes)}};
     }
@@ -168,8 +171,9 @@ Located locate(const void* address, std::int64_t bytes, AccessKind kind, const v
         return {"a device buffer", inside, false, {memory.history + offset, static_cast<std::size_t>(bytes)}};
     }
     if (!is_private(address, kind)) {
-        std::string message = text(name_of(kind), " ", bytes, " bytes of host memory, or of another thread's stack, at ",
-                                   code_place(code_offset(return_address)), ", in ", *current_thread());
+        std::string message =
+            text(name_of(kind), " ", bytes, " bytes of host memory, or of another thread's stack, at ",
+                 code_place(code_offset(return_address)), ", in ", *current_thread());
         end_launch(std::move(message));
     }
     return {"private memory", 0, false, {}};

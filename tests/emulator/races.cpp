@@ -78,11 +78,12 @@ std::string describe_actor(const Stamp& stamp) {
     return text(who, " at ", code_place(stamp.code));
 }
 
-[[noreturn]] void report(const RaceQuestion& question, std::size_t byte, const Stamp& earlier, const char* earlier_did) {
-    std::string message = text("race on ", question.what, " byte ", question.offset + static_cast<std::int64_t>(byte), ": ",
-                    earlier_did, " by ", describe_actor(earlier), ", then ",
-                    question.kind == AccessKind::write ? "written" : "read", " by ", describe_actor(question.stamp),
-                    " with nothing between them that orders the two, in ", *current_thread());
+[[noreturn]] void report(const RaceQuestion& question, std::size_t byte, const Stamp& earlier,
+                         const char* earlier_did) {
+    std::string message = text(
+        "race on ", question.what, " byte ", question.offset + static_cast<std::int64_t>(byte), ": ", earlier_did,
+        " by ", describe_actor(earlier), ", then ", question.kind == AccessKind::write ? "written" : "read", " by ",
+        describe_actor(question.stamp), " with nothing between them that orders the two, in ", *current_thread());
     end_launch(std::move(message));
 }
 
@@ -110,7 +111,8 @@ void check_race(const RaceQuestion& question) {
     for (std::size_t i = 0; i < question.history.size(); ++i) {
         ByteHistory& history = question.history[i];
         const bool writer_is_same = same_access(history.writer, question.stamp);
-        if (!writer_is_same && !clocks.happened_before(history.writer, t)) report(question, i, history.writer, "written");
+        if (!writer_is_same && !clocks.happened_before(history.writer, t))
+            report(question, i, history.writer, "written");
         if (question.kind == AccessKind::read) {
             remember_reader(history, question.stamp, t);
             continue;

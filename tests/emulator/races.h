@@ -2,8 +2,8 @@
 // clocks; between blocks of a launch nothing is ordered, between launches everything is.
 //
 // Actors of a block of n threads: thread t is actor t, the copies it has started are actor n + t. An access is stamped
-// with its actor and the actor's time; it happened before a thread's present if the thread knows of that time. Knowledge
-// spreads at barriers. A shuffle moves registers and spreads none.
+// with its actor and the actor's time; it happened before a thread's present if the thread knows of that time.
+// Knowledge spreads at barriers. A shuffle moves registers and spreads none.
 //
 // Each byte remembers its last writer and two readers that are not ordered before each other: with one reader,
 // "read by A, read by B, write by B" would look right.

@@ -36,8 +36,8 @@ void gather(const char* operation, Site site, void* post, void (*execute)(const 
         gathering.site = site;
     }
     if (gathering.operation != operation || !same(gathering.site, site)) {
-        fault("divergent warp: ", operation, " at ", site, " meets ",
-                   static_cast<const char*>(gathering.operation), " at ", gathering.site);
+        fault("divergent warp: ", operation, " at ", site, " meets ", static_cast<const char*>(gathering.operation),
+              " at ", gathering.site);
     }
     gathering.posted[static_cast<std::size_t>(thread.lane())] = post;
     if (++gathering.arrived < kWarp) {
@@ -71,8 +71,7 @@ void block_barrier(Site site) {
     Barrier& barrier = block.barriers[0];
     if (barrier.arrived == 0) barrier.site = site;
     if (!same(barrier.site, site)) {
-        fault("divergent block: block_barrier at ", site, " meets block_barrier at ",
-                   barrier.site);
+        fault("divergent block: block_barrier at ", site, " meets block_barrier at ", barrier.site);
     }
     block.clocks.release(thread.index, barrier.meeting);
     ++barrier.arrived;
@@ -93,13 +92,13 @@ Barrier& arrive(int index, int threads, Site site) {
     if (index < 1 || index > 15) fault("named barrier ", index, " at ", site, ": there are 1 to 15");
     if (threads < kWarp || threads % kWarp != 0 || threads > block.run->threads) {
         fault("named barrier ", index, " at ", site, ": ", threads, " threads of ", block.run->threads,
-                   " are not whole warps");
+              " are not whole warps");
     }
     Barrier& barrier = block.barriers[static_cast<std::size_t>(index)];
     if (barrier.arrived == 0) barrier.expected = threads;
     if (barrier.expected != threads) {
-        fault("named barrier ", index, " at ", site, ": ", threads, " threads expected here, ",
-                   barrier.expected, " by those who came before");
+        fault("named barrier ", index, " at ", site, ": ", threads, " threads expected here, ", barrier.expected,
+              " by those who came before");
     }
     block.clocks.release(current_thread()->index, barrier.meeting);
     ++barrier.arrived;
