@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/core/device_info.h"
 #include "kernels/core/device_memory.h"
 #include "tests/kernels/op_testing.h"
 
