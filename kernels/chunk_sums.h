@@ -3,7 +3,7 @@
 //   sum[c] = (or +=) partial[0][c] + partial[1][c] + ...
 //
 // In an order that the shape fixes: sixteen runs of consecutive chunks, each in order, then the runs in order.
-// Tested by tests/kernels/device/chunk_sums_test.cpp and by every op that sums columns on a device.
+// Tested by every op that sums columns on a device.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What a device can do, and whether Cloze can use it. Tested by tests/kernels/device_memory_test.cpp.
+// What a device can do, and whether Cloze can use it. Tested by tests/kernels/device/memory_test.cpp.
 #pragma once
 
 #include <cstdint>

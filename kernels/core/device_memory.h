@@ -1,5 +1,5 @@
 // Memory that kernels read and write, and the copies to and from it. Owned, never resized; views of it are Tensors with
-// Place::device. Tested by tests/kernels/device_memory_test.cpp.
+// Place::device. Tested by tests/kernels/device/memory_test.cpp.
 //
 // Checked mode puts 256 bytes of canaries before and after each buffer and fills it with NaN, so that a kernel that
 // writes outside, or reads what nobody wrote, shows. It costs 512 bytes a buffer and one fill.

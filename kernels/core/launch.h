@@ -3,7 +3,7 @@
 //
 //   launch("cast", cast_kernel<bf16>, {.grid = {.x = blocks}, .threads = 256}, stream, y, x, count);
 //
-// In the emulator each launch runs at once, to the end (tests/emulator). Tested by tests/emulator/launch_test.cu.
+// In the emulator each launch runs at once, to the end (tests/emulator). Tested by tests/kernels/device/memory_test.cpp and by every kernel.
 #pragma once
 
 #include <tuple>

@@ -1,5 +1,5 @@
 // The order in which device work runs. Host ops run at once and ignore it. Tested by
-// tests/kernels/device_memory_test.cpp.
+// tests/kernels/device/memory_test.cpp.
 #pragma once
 
 namespace cloze {

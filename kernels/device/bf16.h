@@ -1,5 +1,5 @@
 // bf16 in registers: two to a 32-bit word, the first in the low half. NVIDIA's header is not needed: a float is a bf16
-// with 16 zero bits below, and the way back is one instruction. Tested by tests/emulator/vocabulary_test.cu.
+// with 16 zero bits below, and the way back is one instruction. Tested by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include <cstdint>

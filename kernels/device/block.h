@@ -1,5 +1,5 @@
 // What the threads of a block do together: barriers, and reductions in a fixed order.
-// Tested by tests/emulator/vocabulary_test.cu.
+// Tested by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include "kernels/device/warp.h"

@@ -6,7 +6,7 @@
 //   block_barrier();              // ... and those of the other threads
 //
 // Until then the destination holds neither old nor new; nobody else may touch it. Tested by
-// tests/emulator/copy_test.cu.
+// tests/kernels/device/copy_test.cu.
 #pragma once
 
 #include <cstdint>

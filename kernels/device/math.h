@@ -1,6 +1,6 @@
 // Fast functions of one float, one instruction each, with the error the PTX manual states (results and arguments below
 // 2^-126 count as 0). There is no global fast-math: a kernel says where it wants these.
-// Tested by tests/emulator/vocabulary_test.cu.
+// Tested by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #ifdef CLOZE_EMULATED

@@ -8,7 +8,7 @@
 //   d[0], d[1] row group, columns pair, pair + 1      d[2], d[3] row group + 8
 //
 // Tensor cores align and truncate products; they differ from a float loop by about 1e-6, relative to the largest
-// product. Tested by tests/emulator/matrix_test.cu.
+// product. Tested by tests/kernels/device/matrix_test.cu.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Shared memory: one arena a block, whose size the launch gives, carved into typed parts in the order of the calls.
-// Tested by tests/emulator/vocabulary_test.cu.
+// Tested by tests/kernels/device/vocabulary_test.cu.
 //
 //   SharedArena arena;
 //   float* sums = arena.take<float>(kWarps);

@@ -1,5 +1,5 @@
 // Which thread of which block this is. Blocks are one-dimensional, grids have x and y (kernels/core/launch.h).
-// Tested by tests/emulator/vocabulary_test.cu.
+// Tested by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include <cstdint>

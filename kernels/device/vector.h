@@ -4,7 +4,7 @@
 //   Floats8 x = load8(source + i, Cache::stream);
 //   store8(destination + i, x);
 //
-// Addresses are aligned to 16 bytes. Tested by tests/emulator/vocabulary_test.cu.
+// Addresses are aligned to 16 bytes. Tested by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include <cstdint>

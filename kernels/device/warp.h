@@ -1,6 +1,6 @@
 // What the 32 lanes of a warp do together. All lanes must call, from the same place: the emulator refuses anything
 // else. A shuffle moves registers and orders no memory; warp_barrier() does. Tested by
-// tests/emulator/vocabulary_test.cu.
+// tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include "kernels/device/bf16.h"

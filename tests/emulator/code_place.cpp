@@ -1,9 +1,9 @@
 #include "tests/emulator/code_place.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 #include <unistd.h>
 
 #include "kernels/core/error.h"
@@ -32,8 +32,8 @@ std::string code_place(std::uint32_t offset) {
         place = found;
         if (found.find("kernels/device/") == std::string::npos) break;
     }
-    const std::size_t root = std::min(place.rfind("kernels/"), place.rfind("tests/emulator/"));
-    return root == std::string::npos ? place : place.substr(root);
+    const std::string_view root = CLOZE_SOURCE_ROOT;
+    return place.compare(0, root.size(), root) == 0 ? place.substr(root.size()) : place;
 }
 
 bool is_static_data(const void* address) {
