@@ -15,9 +15,10 @@ if(CLOZE_CUDA)
     set(CMAKE_CUDA_COMPILER ${CLOZE_NVCC})
     # A100 and H100, and what the driver of a newer card compiles from.
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual)
-    set(CMAKE_CUDA_STANDARD 20)
-    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it for recent versions of nvcc
     set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
     find_package(CUDAToolkit REQUIRED)
 endif()

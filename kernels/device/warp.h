@@ -52,7 +52,7 @@ __device__ inline std::int32_t shuffle_from(std::int32_t value, int source_lane,
 }
 
 /// Bit l: the predicate of lane l.
-__device__ inline std::uint32_t ballot(bool predicate, Site site = Site::here()) {
+__device__ inline std::uint32_t warp_ballot(bool predicate, Site site = Site::here()) {
 #ifdef CLOZE_EMULATED
     return emulated::ballot(predicate, site);
 #else

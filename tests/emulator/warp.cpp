@@ -140,7 +140,7 @@ Shuffle& shuffle_of(const std::array<void*, kWarp>& posted, int lane) {
 
 constexpr char kShuffleXor[] = "shuffle_xor";
 constexpr char kShuffleFrom[] = "shuffle_from";
-constexpr char kBallot[] = "ballot";
+constexpr char kBallot[] = "warp_ballot";
 constexpr char kWarpBarrier[] = "warp_barrier";
 
 }  // namespace

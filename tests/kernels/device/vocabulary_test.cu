@@ -28,7 +28,7 @@ __global__ void collect_lanes(float* xored, float* from, std::uint32_t* votes, f
     const std::int64_t i = flat_index();
     xored[i] = shuffle_xor(x[i], 5);
     from[i] = shuffle_from(x[i], (lane_index() * 7 + 3) % 32);
-    votes[i] = ballot(x[i] > 0);
+    votes[i] = warp_ballot(x[i] > 0);
     sum[i] = warp_sum(x[i]);
     largest[i] = warp_max(x[i]);
 }
