@@ -81,7 +81,7 @@ private:
     DeviceBuffer buffer_;
 };
 
-/// The yardstick of docs/numerics.md: what the device computes may lie at most twice as far from the double definition
+/// The yardstick of docs/kernels.md: what the device computes may lie at most twice as far from the double definition
 /// as the plain host loop in the same types does, besides one rounding of the storage type at the very bottom.
 inline void check_as_near(const char* what, const Array& device, const Array& plain, const Array& exact) {
     const double own = distance(device, exact), allowed = 2 * distance(plain, exact) + 0x1p-24;
