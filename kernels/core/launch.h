@@ -3,7 +3,8 @@
 //
 //   launch("cast", cast_kernel<bf16>, {.grid = {.x = blocks}, .threads = 256}, stream, y, x, count);
 //
-// In the emulator each launch runs at once, to the end (tests/emulator). Tested by tests/kernels/device/memory_test.cpp and by every kernel.
+// In the emulator each launch runs at once, to the end (tests/emulator). Tested by every kernel, and with impossible
+// shapes by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
 #include <tuple>

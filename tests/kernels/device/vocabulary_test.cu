@@ -233,3 +233,15 @@ TEST_CASE("fast functions keep the errors they state") {
         REQUIRE(std::fabs(static_cast<double>(y[6 * count + i]) - std::tanh(v)) <= 5e-7);
     }
 }
+
+TEST_CASE("a launch that is impossible is refused with op, shape and place; one of no blocks does nothing") {
+    if (!device_or_skip()) return;
+    const DeviceVector<int> out(96);
+    const auto message = [&](const LaunchShape& shape) {
+        return error_of([&] { launch("test", write_positions, shape, {}, out.data(), out.data(), out.data()); });
+    };
+    CHECK(message({.grid = {.x = 0}, .threads = 32}) == "");
+    CHECK(message({.grid = {}, .threads = 48}).find("usage: test: a launch of 1 x 1 blocks of 48 threads") == 0);
+    CHECK(message({.grid = {.y = 65536}, .threads = 32}).find("vocabulary_test.cu:") != std::string::npos);
+    CHECK(message({.grid = {}, .threads = 32, .shared_bytes = 1 << 20}).find("device: test: ") == 0);
+}
