@@ -102,7 +102,7 @@ std::string run_block(Block& block) {
     block.copies.assign(static_cast<std::size_t>(count), {});
     block.barriers = {};
     block.clocks.start(count);
-    block.failure.clear();
+    std::string().swap(block.failure);  // without memory: end_launch() would leave it on a stack that nobody unwinds
     block.live = count;
     start_shared_memory(block.run->shared_bytes);
     for (int i = 0; i < count; ++i) {

@@ -1,6 +1,9 @@
 #include "tests/emulator/fiber.h"
 
 #include <boost/context/detail/fcontext.hpp>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
@@ -43,6 +46,10 @@ struct FiberEntry {
 void Fiber::start(const Stack& stack, void (*body)(void*), void* argument) {
     body_ = body;
     argument_ = argument;
+#ifdef __SANITIZE_ADDRESS__
+    // Whoever used the stack before did not return from its functions.
+    __asan_unpoison_memory_region(stack.low, stack.bytes);
+#endif
     own_ = fcontext::make_fcontext(stack.low + stack.bytes, stack.bytes, FiberEntry::enter);
 }
 
