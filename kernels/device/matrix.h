@@ -4,7 +4,8 @@
 //   plain        lane l holds of tile i, in word i: row l / 4, columns 2 * (l % 4) and the next
 //   transposed   rows 2 * (l % 4) and the next, column l / 4
 //
-// Loads and stores do not wait for other warps: a barrier stands between. Tested by tests/kernels/device/matrix_test.cu.
+// Loads and stores do not wait for other warps: a barrier stands between. Tested by
+// tests/kernels/device/matrix_test.cu.
 #pragma once
 
 #include <cstdint>
