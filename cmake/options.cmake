@@ -25,14 +25,13 @@ endif()
 add_library(cloze_settings INTERFACE)
 target_include_directories(cloze_settings INTERFACE ${PROJECT_SOURCE_DIR})
 # Without OpenMP its vector pragmas still count, and the others are ignored without a word.
-target_compile_options(cloze_settings INTERFACE
-    -Wall -Wextra -Wmissing-field-initializers -Wno-unknown-pragmas -march=${CLOZE_HOST_ARCH} -fopenmp-simd)
+set(host_options -Wall -Wextra -Wmissing-field-initializers -Wno-unknown-pragmas -march=${CLOZE_HOST_ARCH} -fopenmp-simd)
 if(CLOZE_WERROR)
-    target_compile_options(cloze_settings INTERFACE -Werror)
+    list(APPEND host_options -Werror)
 endif()
 if(CLOZE_SANITIZE)
     # GCC's flow warnings misjudge instrumented library code.
-    target_compile_options(cloze_settings INTERFACE
-        -fsanitize=${CLOZE_SANITIZE} -fno-omit-frame-pointer -Wno-maybe-uninitialized)
+    list(APPEND host_options -fsanitize=${CLOZE_SANITIZE} -fno-omit-frame-pointer -Wno-maybe-uninitialized)
     target_link_options(cloze_settings INTERFACE -fsanitize=${CLOZE_SANITIZE})
 endif()
+target_compile_options(cloze_settings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${host_options}>")

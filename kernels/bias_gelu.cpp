@@ -1,6 +1,7 @@
 #include "kernels/bias_gelu.h"
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/host_math.h"
 #include "kernels/core/lanes.h"
 
@@ -8,7 +9,7 @@ namespace cloze {
 
 namespace {
 
-void check(const BiasGeluForward& a) {
+Place check(const BiasGeluForward& a) {
     constexpr const char* op = "bias_gelu_forward";
     const std::int64_t rows = a.x.rows, cols = a.x.cols;
     const DType dtype = a.x.dtype;
@@ -16,10 +17,12 @@ void check(const BiasGeluForward& a) {
     require_tensor({op, "y", a.y, rows, cols, dtype});
     require_tensor({op, "bias", a.bias, 1, cols, dtype});
     require_apart(op, {"y", a.y}, {{"x", a.x}, {"bias", a.bias}});
-    if (common_place(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}}) == Place::device) fail_without_device(op);
+    const Place place = common_place(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}});
+    if (place == Place::device) require_vectors(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}});
+    return place;
 }
 
-void check(const BiasGeluBackward& a) {
+Place check(const BiasGeluBackward& a) {
     constexpr const char* op = "bias_gelu_backward";
     const std::int64_t rows = a.x.rows, cols = a.x.cols;
     const DType dtype = a.x.dtype, statistics = statistics_dtype(dtype);
@@ -35,7 +38,9 @@ void check(const BiasGeluBackward& a) {
     require_apart(op, dx, {x, bias});
     require_apart(op, dbias, {dx, dy, x, bias, scratch});
     require_apart(op, scratch, {dx, dy, x, bias});
-    if (common_place(op, {x, bias, dy, dx, dbias, scratch}) == Place::device) fail_without_device(op);
+    const Place place = common_place(op, {x, bias, dy, dx, dbias, scratch});
+    if (place == Place::device) require_vectors(op, {x, bias, dy, dx, dbias, scratch});
+    return place;
 }
 
 template <typename A>
@@ -114,15 +119,21 @@ void backward(const BiasGeluBackward& a) {
 
 }  // namespace
 
-void bias_gelu_forward(const BiasGeluForward& arguments, Stream) {
-    check(arguments);
+void bias_gelu_forward(const BiasGeluForward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::bias_gelu_forward(arguments, stream);
+        fail_without_device("bias_gelu_forward");
+    }
     visit_float(arguments.x.dtype, [&]<typename T>() {
         arguments.form == Gelu::erf ? forward<T, ErfGelu>(arguments) : forward<T, TanhGelu>(arguments);
     });
 }
 
-void bias_gelu_backward(const BiasGeluBackward& arguments, Stream) {
-    check(arguments);
+void bias_gelu_backward(const BiasGeluBackward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::bias_gelu_backward(arguments, stream);
+        fail_without_device("bias_gelu_backward");
+    }
     visit_float(arguments.x.dtype, [&]<typename T>() {
         arguments.form == Gelu::erf ? backward<T, ErfGelu>(arguments) : backward<T, TanhGelu>(arguments);
     });

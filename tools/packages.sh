@@ -25,6 +25,7 @@ ccache             | build  | optional | ccache                 | makes building
 perl               | corpus | required | -                      | its documentation is the text, its Pod::Simple the reader
 perl-doc           | corpus | optional | -                      | Perl's manual: most of the English of that text
 catch2             | tests  | required | <catch2/catch.hpp>     | the test framework, version 2
+libboost-context-dev | tests | optional | <boost/context/detail/fcontext.hpp> | runs the kernels on the host
 python3            | tests  | required | python3                | checks the rooms, counts the results
 perl               | tests  | required | -                      | for the test of the corpus script
 unzip              | tests  | optional | unzip                  | unpacks external corpora, where CLOZE_TEST_DATA names any

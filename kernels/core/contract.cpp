@@ -30,6 +30,18 @@ void fail_without_device(const char* op) {
     fail(Fault::device, op, ": the tensors lie on a device, but this build has no device code; use host tensors");
 }
 
+void require_vectors(const char* op, std::initializer_list<Named> arguments) {
+    for (const auto& [name, tensor] : arguments) {
+        if (!tensor || tensor.count() == 0) continue;
+        require(tensor.dtype == DType::f32 || tensor.dtype == DType::bf16, op, ": ", name, " is ", describe(tensor),
+                "; devices compute in f32 and bf16");
+        require(tensor.cols % 8 == 0 && (tensor.rows == 1 || tensor.stride % 8 == 0), op, ": ", name, " is ",
+                describe(tensor), "; devices need columns and row stride in multiples of 8");
+        require(reinterpret_cast<std::uintptr_t>(tensor.address) % 16 == 0, op, ": ", name,
+                " starts at an address that is not a multiple of 16; devices need that");
+    }
+}
+
 namespace {
 
 const char* end_of(const Tensor& tensor) {

@@ -30,6 +30,10 @@ Place common_place(const char* op, std::initializer_list<Named> arguments);
 /// Ends a call whose tensors lie on a device, in a build without device code.
 [[noreturn]] void fail_without_device(const char* op);
 
+/// What device code asks of tensors it moves 16 bytes at a time: f32 or bf16, columns and row stride multiples of 8, an
+/// address aligned to 16. Absent and empty ones are fine.
+void require_vectors(const char* op, std::initializer_list<Named> arguments);
+
 /// True when the memory of two views without gaps meets. Views with gaps between rows are taken with their gaps.
 bool overlaps(const Tensor& a, const Tensor& b);
 

@@ -142,10 +142,9 @@ TEST_CASE("bias_gelu refuses what its contract excludes") {
     CHECK(error_of([&] {
               bias_gelu_forward({y.tensor(), x.tensor(), half.tensor(), Gelu::erf}, {});
           }) == "usage: bias_gelu_forward: bias must be f32 [1, 6] without gaps between rows, but it is bf16 [1, 6]");
-    CHECK(
-        error_of([&] {
-            bias_gelu_forward({on_device(y.tensor()), on_device(x.tensor()), on_device(bias.tensor()), Gelu::erf}, {});
-        }).rfind("device: bias_gelu_forward", 0) == 0);
+    CHECK(error_of([&] {
+              bias_gelu_forward({on_device(y.tensor()), x.tensor(), bias.tensor(), Gelu::erf}, {});
+          }).find("all arguments must lie in one place") != std::string::npos);
     BiasGeluBackward arguments{y.tensor(), dbias.tensor(), scratch.tensor(), y.tensor(),
                                x.tensor(), bias.tensor(),  Gelu::erf,        false};
     CHECK(error_of([&] { bias_gelu_backward(arguments, {}); }).empty());

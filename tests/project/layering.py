@@ -35,6 +35,7 @@ ROOMS = sorted(ARROWS, key=len, reverse=True)  # longest first: "kernels/core" b
 TOP_FOLDERS = ("kernels", "engine", "tools", "tests", "benchmarks", "examples", "cmake")
 
 LAUNCH_HELPER = "kernels/core/launch.h"
+SHARED_MEMORY = "kernels/device/shared.h"
 MAX_FILE_LINES = 800
 MAX_FUNCTION_LINES = 60
 
@@ -51,9 +52,11 @@ class ForbiddenWord(NamedTuple):
 
 TOOLS_TESTS_BENCHMARKS = ("tools/", "tests/", "benchmarks/", "examples/")
 FORBIDDEN = (
-    ForbiddenWord("launch", re.compile(r"<<<|\bextern\s+__shared__"), (LAUNCH_HELPER,),
-                  f"kernels are launched, and shared memory is named, in {LAUNCH_HELPER} alone: call launch()"),
-    ForbiddenWord("asm", re.compile(r"\b(asm|__asm|__asm__)\b"), ("kernels/device/",),
+    ForbiddenWord("launch", re.compile(r"<<<|\bcudaLaunch\w+"), (LAUNCH_HELPER,),
+                  f"kernels are launched in {LAUNCH_HELPER} alone: call launch()"),
+    ForbiddenWord("shared memory", re.compile(r"\b__shared__\b"), (SHARED_MEMORY,),
+                  f"shared memory is one arena, named in {SHARED_MEMORY} alone: carve it with SharedArena"),
+    ForbiddenWord("asm", re.compile(r"\b(asm|__asm|__asm__)\b"), ("kernels/device/", "tests/emulator/cuda_words.h"),
                   "inline assembly lives in kernels/device/, one instruction per function"),
     ForbiddenWord("allocation", re.compile(r"\bcudaMalloc\w*"), ("kernels/core/",),
                   "device memory comes from kernels/core/"),

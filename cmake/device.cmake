@@ -1,0 +1,53 @@
+# Device code: through nvcc for the product, through the host compiler for the emulator of the tests.
+
+find_program(CLOZE_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+if(CLOZE_NVCC)
+    set(cuda_default ON)
+else()
+    set(cuda_default OFF)
+endif()
+option(CLOZE_CUDA "Compile the kernels for NVIDIA GPUs (on where nvcc is found)" ${cuda_default})
+
+if(CLOZE_CUDA)
+    if(NOT CLOZE_NVCC)
+        message(FATAL_ERROR "CLOZE_CUDA=ON needs nvcc: put it on the PATH, or set CLOZE_NVCC")
+    endif()
+    set(CMAKE_CUDA_COMPILER ${CLOZE_NVCC})
+    # A100 and H100, and what the driver of a newer card compiles from.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual)
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it for recent versions of nvcc
+    set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+    find_package(CUDAToolkit REQUIRED)
+endif()
+
+# cloze_cuda_target(TARGET): its .cu files go through nvcc, and a kernel that spills registers does not compile.
+function(cloze_cuda_target TARGET)
+    target_compile_definitions(${TARGET} PRIVATE CLOZE_CUDA)
+    target_link_libraries(${TARGET} PUBLIC CUDA::cudart_static)
+    target_compile_options(${TARGET} PRIVATE
+        $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xptxas=-warn-spills,-Werror>)
+endfunction()
+
+# The emulator: needs fibers, and g++ for the calls its thread sanitizer puts before loads and stores. A build that links
+# the real thread sanitizer would have those calls twice.
+find_package(boost_context QUIET CONFIG)  # libboost-context-dev
+set(emulator_default OFF)
+set(CLOZE_EMULATOR_ABSENT "")
+if(NOT boost_context_FOUND)
+    set(CLOZE_EMULATOR_ABSENT "needs libboost-context-dev")
+elseif(NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    set(CLOZE_EMULATOR_ABSENT "needs g++")
+elseif(CLOZE_SANITIZE MATCHES thread)
+    set(CLOZE_EMULATOR_ABSENT "excludes the thread sanitizer")
+elseif(CLOZE_TESTS)
+    set(emulator_default ON)
+else()
+    set(CLOZE_EMULATOR_ABSENT "belongs to the tests")
+endif()
+option(CLOZE_EMULATOR "Run the kernels on the host in the tests (on where Boost.Context is found)" ${emulator_default})
+if(CLOZE_EMULATOR AND CLOZE_EMULATOR_ABSENT)
+    message(FATAL_ERROR "CLOZE_EMULATOR=ON: the emulator ${CLOZE_EMULATOR_ABSENT}")
+endif()

@@ -1,0 +1,38 @@
+// The few calls by which the host commands a device: the seam between Cloze and CUDA. Three bodies, one per build:
+// device_calls_cuda.cpp, device_calls_none.cpp (every call but device_count() ends with Fault::device), and the
+// emulator's under tests/emulator. Used by device_memory, stream and device_info; everything else uses those.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/core/device_info.h"
+#include "kernels/core/stream.h"
+
+namespace cloze::device_calls {
+
+enum class Direction { host_to_device, device_to_host, device_to_device };
+
+void* allocate(std::int64_t bytes);
+void release(void* address) noexcept;
+void* allocate_pinned(std::int64_t bytes);
+void release_pinned(void* address) noexcept;
+
+void copy(void* to, const void* from, std::int64_t bytes, Direction direction, Stream stream);
+void fill_bytes(void* to, std::uint8_t value, std::int64_t bytes, Stream stream);
+
+void* create_stream();
+void destroy_stream(void* stream) noexcept;
+void wait(Stream stream);
+
+void* create_event();
+void destroy_event(void* event) noexcept;
+void record(void* event, Stream stream);
+void wait(void* event);
+void make_wait(Stream stream, void* event);
+double seconds_between(void* first, void* second);
+
+int count();
+DeviceInfo info(int device);
+void use(int device);
+
+}  // namespace cloze::device_calls

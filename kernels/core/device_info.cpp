@@ -1,0 +1,22 @@
+#include "kernels/core/device_info.h"
+
+#include "kernels/core/device_calls.h"
+#include "kernels/core/error.h"
+
+namespace cloze {
+
+int device_count() {
+    return device_calls::count();
+}
+
+DeviceInfo use_device(int device) {
+    device_calls::use(device);
+    DeviceInfo info = device_calls::info(device);
+    if (info.compute_capability < kOldestComputeCapability) {
+        fail(Fault::device, "device ", device, " (", info.name, ") has compute capability ",
+             info.compute_capability / 10, ".", info.compute_capability % 10, "; Cloze needs 8.0 (A100) or newer");
+    }
+    return info;
+}
+
+}  // namespace cloze

@@ -1,0 +1,85 @@
+// What g++ -fsanitize=thread calls before each plain load and store of a kernel. No sanitizer is linked: these are the
+// callbacks. memcpy, memmove and memset, which g++ leaves as calls, are renamed in cuda_words.h.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "tests/emulator/block.h"
+#include "tests/emulator/memory.h"
+
+namespace {
+
+using cloze::emulated::AccessKind;
+
+// Host code that happens to be in an instrumented file, and the thread's own stack, need no look.
+inline bool is_interesting(const void* address) {
+    const cloze::emulated::Thread* thread = cloze::emulated::current_thread();
+    if (thread == nullptr || thread->emulating > 0) return false;
+    const char* at = static_cast<const char*>(address);
+    return at < thread->stack.low || at >= thread->stack.low + thread->stack.bytes;
+}
+
+inline void on_access(const void* address, std::size_t bytes, int alignment, AccessKind kind, const void* from) {
+    if (is_interesting(address)) {
+        cloze::emulated::touch(address, static_cast<std::int64_t>(bytes), alignment, kind, from);
+    }
+}
+
+}  // namespace
+
+#define CLOZE_ACCESS(bytes)                                                               \
+    extern "C" void __tsan_read##bytes(void* address) {                                   \
+        on_access(address, bytes, bytes, AccessKind::read, __builtin_return_address(0));  \
+    }                                                                                     \
+    extern "C" void __tsan_write##bytes(void* address) {                                  \
+        on_access(address, bytes, bytes, AccessKind::write, __builtin_return_address(0)); \
+    }
+
+#define CLOZE_UNALIGNED_ACCESS(bytes)                                                 \
+    extern "C" void __tsan_unaligned_read##bytes(void* address) {                     \
+        on_access(address, bytes, 1, AccessKind::read, __builtin_return_address(0));  \
+    }                                                                                 \
+    extern "C" void __tsan_unaligned_write##bytes(void* address) {                    \
+        on_access(address, bytes, 1, AccessKind::write, __builtin_return_address(0)); \
+    }
+
+CLOZE_ACCESS(1)
+CLOZE_ACCESS(2)
+CLOZE_ACCESS(4)
+CLOZE_ACCESS(8)
+CLOZE_ACCESS(16)
+CLOZE_UNALIGNED_ACCESS(2)
+CLOZE_UNALIGNED_ACCESS(4)
+CLOZE_UNALIGNED_ACCESS(8)
+CLOZE_UNALIGNED_ACCESS(16)
+
+extern "C" {
+
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+void __tsan_read_range(void* address, std::size_t bytes) {
+    on_access(address, bytes, 1, AccessKind::read, __builtin_return_address(0));
+}
+void __tsan_write_range(void* address, std::size_t bytes) {
+    on_access(address, bytes, 1, AccessKind::write, __builtin_return_address(0));
+}
+
+void* cloze_kernel_memcpy(void* to, const void* from, std::size_t bytes) {
+    on_access(from, bytes, 1, AccessKind::read, __builtin_return_address(0));
+    on_access(to, bytes, 1, AccessKind::write, __builtin_return_address(0));
+    return std::memcpy(to, from, bytes);
+}
+void* cloze_kernel_memmove(void* to, const void* from, std::size_t bytes) {
+    on_access(from, bytes, 1, AccessKind::read, __builtin_return_address(0));
+    on_access(to, bytes, 1, AccessKind::write, __builtin_return_address(0));
+    return std::memmove(to, from, bytes);
+}
+void* cloze_kernel_memset(void* to, int value, std::size_t bytes) {
+    on_access(to, bytes, 1, AccessKind::write, __builtin_return_address(0));
+    return std::memset(to, value, bytes);
+}
+
+}  // extern "C"

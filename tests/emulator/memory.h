@@ -1,0 +1,43 @@
+// The memory that kernels see: buffers of the device in an arena of their own, the block's shared memory, their own
+// stacks, the launch's arguments and constants. Everything else is refused, so is a byte outside of a buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "tests/emulator/races.h"
+
+namespace cloze::emulated {
+
+inline constexpr int kMostSharedBytes = 227 * 1024;  // of a block on compute capability 9.0
+inline constexpr std::int64_t kDeviceBytes = 16ll << 30;
+
+// Buffers, for the host.
+void* allocate_device(std::int64_t bytes);
+void release_device(void* address) noexcept;
+/// Throws unless the bytes lie inside of one buffer.
+void require_device_range(const void* address, std::int64_t bytes);
+
+// For a launch, and each of its blocks.
+void start_launch(const void* arguments, std::size_t bytes);
+/// Filled with NaN, so that what nobody wrote shows.
+void start_shared_memory(int bytes);
+/// The pointer behind a 32-bit shared address; not checked.
+unsigned char* at_shared_address(std::uint32_t address);
+
+/// Memory that several threads can see; empty history: nobody else can, or races are not looked for.
+struct Located {
+    const char* what;     // "shared memory", "buffer of 4096 bytes"
+    std::int64_t offset;  // in it
+    bool shared;
+    std::span<ByteHistory> history;
+};
+
+/// Faults unless the running thread may make this access at all.
+Located locate(const void* address, std::int64_t bytes, AccessKind kind, const void* return_address);
+
+/// An access of the running thread, judged in full: bounds, alignment, races, and counted.
+void touch(const void* address, std::int64_t bytes, int alignment, AccessKind kind, const void* return_address);
+
+}  // namespace cloze::emulated

@@ -1,0 +1,77 @@
+// Buffers, copies, streams, events and what a device says of itself.
+#include <cstring>
+#include <numeric>
+
+#include "kernels/core/device_info.h"
+#include "kernels/core/stream.h"
+#include "tests/kernels/device/device_testing.h"
+
+using namespace cloze;
+using namespace cloze::test;
+
+TEST_CASE("a device tells what it can do, and one that does not exist is refused") {
+    if (!device_or_skip()) return;
+    REQUIRE(device_count() >= 1);
+    const DeviceInfo info = use_device(0);
+    CHECK(!info.name.empty());
+    CHECK(info.compute_capability >= kOldestComputeCapability);
+    CHECK(info.multiprocessors > 0);
+    CHECK(info.shared_bytes_per_block >= 100 * 1024);
+    CHECK(info.memory_bytes > 0);
+    CHECK(error_of([] { use_device(device_count()); }).find("does not exist") != std::string::npos);
+}
+
+TEST_CASE("bytes travel to the device, on it and back") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    std::vector<int> numbers(1000), back(1000);
+    std::iota(numbers.begin(), numbers.end(), 1);
+    const DeviceBuffer first(4000), second(4000);
+    const PinnedBuffer pinned(4000);
+    std::memcpy(pinned.address(), numbers.data(), 4000);
+    copy_to_device(first.address(), pinned.address(), 4000, stream);
+    copy_on_device(second.address(), first.address(), 4000, stream);
+    fill_bytes(second.address(), 0, 8, stream);
+    copy_to_host(back.data(), second.address(), 4000, stream);
+    wait(stream);
+    CHECK(back[0] == 0);
+    CHECK(back[1] == 0);
+    CHECK(std::equal(back.begin() + 2, back.end(), numbers.begin() + 2));
+}
+
+TEST_CASE("events order streams and measure time") {
+    if (!device_or_skip()) return;
+    const OwnedStream one, other;
+    Event start, end;
+    start.record(one);
+    end.record(one);
+    end.hold(other);
+    end.wait();
+    wait(other);
+    CHECK(end.seconds_since(start) >= 0);
+}
+
+TEST_CASE("a checked buffer is full of NaN and tells when something wrote around it") {
+    if (!device_or_skip()) return;
+    set_checked_memory(true);
+    const DeviceBuffer buffer(64);
+    set_checked_memory(false);
+    std::vector<float> values(16);
+    copy_to_host(values.data(), buffer.address(), 64, {});
+    wait(Stream{});
+    for (const float value : values) CHECK(value != value);
+    CHECK(buffer.canaries_hold({}));
+    fill_bytes(static_cast<char*>(buffer.address()) + 64, 0, 1, {});
+    CHECK(!buffer.canaries_hold({}));
+}
+
+TEST_CASE("a buffer is seen as a tensor on the device, if it is large enough") {
+    if (!device_or_skip()) return;
+    DeviceBuffer buffer(64);
+    const Tensor tensor = buffer.tensor(DType::bf16, 4, 8);
+    CHECK(describe(tensor) == "bf16 [4, 8] on the device");
+    CHECK(error_of([&] { buffer.tensor(DType::f32, 4, 8); }).find("does not fit into 64 bytes") != std::string::npos);
+    const DeviceBuffer moved = std::move(buffer);
+    CHECK(moved.address() == tensor.address);
+    CHECK(buffer.address() == nullptr);
+}
