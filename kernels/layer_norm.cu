@@ -1,6 +1,6 @@
 // bias + dropout + residual + LayerNorm on a device. Bound by memory: in bf16 both directions move 8 bytes an element,
-// so on an H100 (3.35 TB/s, 29 T lane instructions/s) an element may cost 69 instructions. It costs 20 to 30, of which
-// the mask is 5 to 10.
+// so on an H100 (3.35 TB/s, 29 T lane instructions/s) an element may cost 69 instructions. By estimate it costs 20 to
+// 30, of which the mask is 5 to 10.
 //
 // A row of up to 1,024 columns is read once and stays in registers, eight columns a lane in each of `groups` =
 // ceil(hidden / 256) pieces:
