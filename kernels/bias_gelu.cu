@@ -181,7 +181,7 @@ void bias_gelu_backward(const BiasGeluBackward& a, Stream stream) {
                a.dx.data<T>(), a.scratch.data<float>(), a.dy.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
     });
     sum_chunks({.op = "bias_gelu_backward",
-                .sum = a.dbias.data<float>(),
+                .sums = {a.dbias.data<float>()},
                 .partial = a.scratch.data<float>(),
                 .chunks = chunks_of(shape.rows, kRowsPerChunk),
                 .stride = shape.cols,

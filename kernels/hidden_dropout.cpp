@@ -17,6 +17,12 @@ void require_hidden_dropout(const HiddenDropout& dropout, std::int64_t rows, std
     require_tensor({op, "dropout.row_position", dropout.row_position, 1, rows, DType::i32});
 }
 
+void require_hidden_dropout_place(const HiddenDropout& dropout, const Named& tensor, const char* op) {
+    if (dropout.probability == 0) return;
+    common_place(op,
+                 {tensor, {"dropout.row_sample", dropout.row_sample}, {"dropout.row_position", dropout.row_position}});
+}
+
 namespace {
 
 constexpr std::int64_t kColumnsPerDraw = 8 * kPhiloxLanes;

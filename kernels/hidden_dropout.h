@@ -2,6 +2,7 @@
 // argument that ops share and the host's way to draw it fast. Tested by tests/kernels/hidden_dropout_test.cpp.
 #pragma once
 
+#include "kernels/core/contract.h"
 #include "kernels/core/dropout.h"
 #include "kernels/core/lanes.h"
 #include "kernels/core/step_state.h"
@@ -21,6 +22,9 @@ struct HiddenDropout {
 
 /// Throws unless `dropout` is off or complete for `rows` rows of `cols` columns. `op` opens the message.
 void require_hidden_dropout(const HiddenDropout& dropout, std::int64_t rows, std::int64_t cols, const char* op);
+
+/// Throws unless the rows' samples and positions lie where `tensor`, an argument of the op, does.
+void require_hidden_dropout_place(const HiddenDropout& dropout, const Named& tensor, const char* op);
 
 /// Host side: the masks of one call, drawn where they are needed. Reads the state's key when it is made.
 template <typename A>

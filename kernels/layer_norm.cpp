@@ -1,13 +1,14 @@
 #include "kernels/layer_norm.h"
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/normalized_rows.h"
 
 namespace cloze {
 
 namespace {
 
-void check(const LayerNormForward& a) {
+Place check(const LayerNormForward& a) {
     constexpr const char* op = "layer_norm_forward";
     const std::int64_t rows = a.x.rows, hidden = a.x.cols;
     const DType dtype = a.x.dtype, statistics = statistics_dtype(dtype);
@@ -31,12 +32,13 @@ void check(const LayerNormForward& a) {
     require_apart(op, sum, {mean, rstd, bias, residual, gamma, beta});
     require_apart(op, mean, {rstd, x, bias, residual, gamma, beta});
     require_apart(op, rstd, {x, bias, residual, gamma, beta});
-    if (common_place(op, {x, y, sum, mean, rstd, bias, residual, gamma, beta}) == Place::device) {
-        fail_without_device(op);
-    }
+    require_hidden_dropout_place(a.dropout, x, op);
+    const Place place = common_place(op, {x, y, sum, mean, rstd, bias, residual, gamma, beta});
+    if (place == Place::device) require_vectors(op, {x, y, sum, bias, residual, gamma, beta});
+    return place;
 }
 
-void check(const LayerNormBackward& a) {
+Place check(const LayerNormBackward& a) {
     constexpr const char* op = "layer_norm_backward";
     const std::int64_t rows = a.dy.rows, hidden = a.dy.cols;
     const DType dtype = a.dy.dtype, statistics = statistics_dtype(dtype);
@@ -65,9 +67,10 @@ void check(const LayerNormBackward& a) {
     require_apart(op, dbeta, {dx, dresidual, dbias, scratch, dy, sum, mean, rstd, gamma});
     require_apart(op, dbias, {dx, dresidual, scratch, dy, sum, mean, rstd, gamma});
     require_apart(op, scratch, {dx, dresidual, dy, sum, mean, rstd, gamma});
-    if (common_place(op, {dy, sum, mean, rstd, gamma, dx, dresidual, dgamma, dbeta, dbias, scratch}) == Place::device) {
-        fail_without_device(op);
-    }
+    require_hidden_dropout_place(a.dropout, dy, op);
+    const Place place = common_place(op, {dy, sum, mean, rstd, gamma, dx, dresidual, dgamma, dbeta, dbias, scratch});
+    if (place == Place::device) require_vectors(op, {dy, sum, gamma, dx, dresidual});
+    return place;
 }
 
 template <typename T>
@@ -146,13 +149,19 @@ void backward(const LayerNormBackward& a) {
 
 }  // namespace
 
-void layer_norm_forward(const LayerNormForward& arguments, Stream) {
-    check(arguments);
+void layer_norm_forward(const LayerNormForward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::layer_norm_forward(arguments, stream);
+        fail_without_device("layer_norm_forward");
+    }
     visit_float(arguments.x.dtype, [&]<typename T>() { forward<T>(arguments); });
 }
 
-void layer_norm_backward(const LayerNormBackward& arguments, Stream) {
-    check(arguments);
+void layer_norm_backward(const LayerNormBackward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::layer_norm_backward(arguments, stream);
+        fail_without_device("layer_norm_backward");
+    }
     visit_float(arguments.dy.dtype, [&]<typename T>() { backward<T>(arguments); });
 }
 
