@@ -1,7 +1,7 @@
 // Cast, fill and add on a device. Bound by memory: an element is read and written once, a thread 8 of them, so that a
 // warp moves 512 bytes of bf16 at a time and the device holds enough loads in flight without a loop. Tensors without
-// gaps are one long row; with gaps, a division finds the row, at a fortieth of the instructions that memory leaves time
-// for.
+// gaps are one long row; with gaps, a division finds the row, about a quarter of the instructions that memory leaves
+// time for.
 //
 // Tested by tests/kernels/device/cast_test.cpp.
 #include "kernels/cast.h"
