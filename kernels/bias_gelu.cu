@@ -2,15 +2,15 @@
 // TB/s, 29 T lane instructions/s) an element may cost 34 and 51 instructions before arithmetic counts. It costs about
 // half of that, because both forms are written on one exponential and one reciprocal, forward and slope sharing them.
 //
-// Blocks of kernels/column_block.h: a lane keeps the bias of its 8 columns in registers, and backward sums dx of its
-// rows there. The sums cost 1/64 of the traffic of dx in f32.
+// Blocks of kernels/device/column_block.h: a lane keeps the bias of its 8 columns in registers, and backward sums dx of
+// its rows there. The sums cost 1/64 of the traffic of dx in f32.
 //
 // Tested by tests/kernels/device/bias_gelu_test.cpp.
 #include "kernels/bias_gelu.h"
 #include "kernels/chunk_sums.h"
-#include "kernels/column_block.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/launch.h"
+#include "kernels/device/column_block.h"
 #include "kernels/device/math.h"
 
 namespace cloze {

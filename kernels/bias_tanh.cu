@@ -1,12 +1,13 @@
 // bias + tanh on a device. Bound by memory where it is large: forward moves 4 bytes an element in bf16, backward 6. But
 // it serves the pooler, [sequences, hidden], where the launch is most of its time; so it takes the accurate tanhf(),
-// which keeps the relative accuracy of y near 0, and shares the blocks of kernels/column_block.h with the larger ops.
+// which keeps the relative accuracy of y near 0, and shares the blocks of kernels/device/column_block.h with the larger
+// ops.
 //
 // Tested by tests/kernels/device/bias_tanh_test.cpp.
 #include "kernels/bias_tanh.h"
 #include "kernels/chunk_sums.h"
-#include "kernels/column_block.h"
 #include "kernels/core/dtype.h"
+#include "kernels/device/column_block.h"
 
 namespace cloze {
 

@@ -1,12 +1,12 @@
 // Column sum on a device. Bound by memory: x is read once, 2 bytes an element in bf16, one addition each. Blocks of
-// kernels/column_block.h, eight rows of a lane in flight; their partial sums, 1/64 of the rows in f32, are added by
-// sum_chunks().
+// kernels/device/column_block.h, eight rows of a lane in flight; their partial sums, 1/64 of the rows in f32, are added
+// by sum_chunks().
 //
 // Tested by tests/kernels/device/column_sum_test.cpp.
 #include "kernels/chunk_sums.h"
-#include "kernels/column_block.h"
 #include "kernels/column_sum.h"
 #include "kernels/core/dtype.h"
+#include "kernels/device/column_block.h"
 
 namespace cloze {
 
