@@ -2,29 +2,20 @@
 // TB/s, 29 T lane instructions/s) an element may cost 34 and 51 instructions before arithmetic counts. It costs about
 // half of that, because both forms are written on one exponential and one reciprocal, forward and slope sharing them.
 //
-// A block holds 64 rows (kRowsPerChunk) x 256 columns: a lane keeps 8 columns, with their bias in registers, and a warp
-// walks every eighth row. Backward sums dx of its rows in registers, the eight warps meet in shared memory in order,
-// and each block writes one row of partial sums, which sum_chunks() adds. The sums cost 1/64 of the traffic of dx in
-// f32.
+// Blocks of kernels/device/column_block.h: a lane keeps the bias of its 8 columns in registers, and backward sums dx of
+// its rows there. The sums cost 1/64 of the traffic of dx in f32.
 //
 // Tested by tests/kernels/device/bias_gelu_test.cpp.
 #include "kernels/bias_gelu.h"
 #include "kernels/chunk_sums.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/launch.h"
-#include "kernels/core/parallel.h"
-#include "kernels/device/block.h"
+#include "kernels/device/column_block.h"
 #include "kernels/device/math.h"
-#include "kernels/device/shared.h"
-#include "kernels/device/vector.h"
 
 namespace cloze {
 
 namespace {
-
-constexpr int kWarps = 8;
-constexpr int kLaneColumns = 8;
-constexpr int kBlockColumns = kWarpThreads * kLaneColumns;
 
 /// u Phi(u) and Phi(u) + u phi(u), with the tail Q(|u|) = 1 - Phi(|u|) = t e^(-u^2/2) P(t), t = 1 / (1 + 0.27 |u|): P
 /// is of degree 8, fitted to a relative error of 3e-8 as far as the exponential is not zero. So y keeps its relative
@@ -82,31 +73,14 @@ struct TanhForm {
     }
 };
 
-struct Shape {
-    std::int64_t rows;
-    std::int64_t cols;
-};
-
-/// What one warp of a block computes: 8 columns a lane from `column` on, every eighth row of [first_row, end_row).
-struct Share {
-    std::int64_t column;
-    std::int64_t first_row;
-    std::int64_t end_row;
-    __device__ explicit Share(Shape shape)
-        : column(block_x() * kBlockColumns + lane_index() * kLaneColumns),
-          first_row(block_y() * kRowsPerChunk + warp_index()),
-          end_row(block_y() * kRowsPerChunk + kRowsPerChunk < shape.rows ? block_y() * kRowsPerChunk + kRowsPerChunk
-                                                                         : shape.rows) {}
-};
-
 template <typename T, typename Form>
-__global__ void __launch_bounds__(kWarps* kWarpThreads)
-    forward_kernel(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ bias, Shape shape) {
-    const Share share(shape);
+__global__ void __launch_bounds__(kColumnBlockThreads)
+    forward_kernel(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ bias, ColumnShape shape) {
+    const ColumnShare share(shape);
     if (share.column >= shape.cols) return;
     const Floats8 b = load8(bias + share.column);
 #pragma unroll 4
-    for (std::int64_t row = share.first_row; row < share.end_row; row += kWarps) {
+    for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
         Floats8 u = load8(x + row * shape.cols + share.column, Cache::stream);
 #pragma unroll
         for (int i = 0; i < kLaneColumns; ++i) u[i] = Form::value(u[i] + b[i]);
@@ -116,15 +90,15 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads)
 
 // dx may be dy: each thread reads an element before it writes it.
 template <typename T, typename Form>
-__global__ void __launch_bounds__(kWarps* kWarpThreads)
+__global__ void __launch_bounds__(kColumnBlockThreads)
     backward_kernel(T* dx, float* __restrict__ partial, const T* dy, const T* __restrict__ x,
-                    const T* __restrict__ bias, Shape shape) {
-    const Share share(shape);
+                    const T* __restrict__ bias, ColumnShape shape) {
+    const ColumnShare share(shape);
     Floats8 sum = {};
     if (share.column < shape.cols) {
         const Floats8 b = load8(bias + share.column);
 #pragma unroll 2
-        for (std::int64_t row = share.first_row; row < share.end_row; row += kWarps) {
+        for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
             const Floats8 u = load8(x + row * shape.cols + share.column, Cache::stream);
             Floats8 gradient = load8(dy + row * shape.cols + share.column, Cache::stream);
 #pragma unroll
@@ -135,19 +109,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads)
             store8(dx + row * shape.cols + share.column, gradient);
         }
     }
-    float* sums = SharedArena().take<float>(kWarps * kBlockColumns);  // [warp, column of the block]
-    store8(sums + warp_index() * kBlockColumns + lane_index() * kLaneColumns, sum);
-    block_barrier();  // the sums of all warps are written
-    const std::int64_t column = block_x() * kBlockColumns + thread_index();
-    if (column >= shape.cols) return;
-    float total = 0;
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) total += sums[warp * kBlockColumns + thread_index()];
-    partial[block_y() * shape.cols + column] = total;
-}
-
-Grid grid_of(Shape shape) {
-    return {.x = chunks_of(shape.cols, kBlockColumns), .y = chunks_of(shape.rows, kRowsPerChunk)};
+    write_column_partial(partial, sum, shape);
 }
 
 /// Calls body.operator()<T, Form>() for the storage type and the form.
@@ -165,25 +127,23 @@ void visit(DType dtype, Gelu form, const Body& body) {
 namespace device_code {
 
 void bias_gelu_forward(const BiasGeluForward& a, Stream stream) {
-    const Shape shape{a.x.rows, a.x.cols};
+    const ColumnShape shape{a.x.rows, a.x.cols};
     visit(a.x.dtype, a.form, [&]<typename T, typename Form>() {
-        launch("bias_gelu_forward", forward_kernel<T, Form>, {.grid = grid_of(shape), .threads = kWarps * kWarpThreads},
-               stream, a.y.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
+        launch("bias_gelu_forward", forward_kernel<T, Form>, column_block_launch(shape), stream, a.y.data<T>(),
+               a.x.data<T>(), a.bias.data<T>(), shape);
     });
 }
 
 void bias_gelu_backward(const BiasGeluBackward& a, Stream stream) {
-    const Shape shape{a.x.rows, a.x.cols};
-    const int shared_bytes = SharedSize().take<float>(kWarps * kBlockColumns).bytes();
+    const ColumnShape shape{a.x.rows, a.x.cols};
     visit(a.x.dtype, a.form, [&]<typename T, typename Form>() {
-        launch("bias_gelu_backward", backward_kernel<T, Form>,
-               {.grid = grid_of(shape), .threads = kWarps * kWarpThreads, .shared_bytes = shared_bytes}, stream,
-               a.dx.data<T>(), a.scratch.data<float>(), a.dy.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
+        launch("bias_gelu_backward", backward_kernel<T, Form>, column_partial_launch(shape), stream, a.dx.data<T>(),
+               a.scratch.data<float>(), a.dy.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
     });
     sum_chunks({.op = "bias_gelu_backward",
                 .sums = {a.dbias.data<float>()},
                 .partial = a.scratch.data<float>(),
-                .chunks = chunks_of(shape.rows, kRowsPerChunk),
+                .chunks = divide_up(shape.rows, kRowsPerChunk),
                 .stride = shape.cols,
                 .cols = shape.cols,
                 .accumulate = a.accumulate},

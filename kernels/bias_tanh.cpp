@@ -1,6 +1,7 @@
 #include "kernels/bias_tanh.h"
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/host_math.h"
 #include "kernels/core/lanes.h"
 
@@ -8,7 +9,7 @@ namespace cloze {
 
 namespace {
 
-void check(const BiasTanhForward& a) {
+Place check(const BiasTanhForward& a) {
     constexpr const char* op = "bias_tanh_forward";
     const std::int64_t rows = a.x.rows, cols = a.x.cols;
     const DType dtype = a.x.dtype;
@@ -18,10 +19,12 @@ void check(const BiasTanhForward& a) {
     require_tensor({op, "bias", a.bias, 1, cols, dtype});
     require_same_or_apart(op, {"y", a.y}, {"x", a.x});
     require_apart(op, {"y", a.y}, {{"bias", a.bias}});
-    if (common_place(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}}) == Place::device) fail_without_device(op);
+    const Place place = common_place(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}});
+    if (place == Place::device) require_vectors(op, {{"y", a.y}, {"x", a.x}, {"bias", a.bias}});
+    return place;
 }
 
-void check(const BiasTanhBackward& a) {
+Place check(const BiasTanhBackward& a) {
     constexpr const char* op = "bias_tanh_backward";
     const std::int64_t rows = a.y.rows, cols = a.y.cols;
     const DType dtype = a.y.dtype, statistics = statistics_dtype(dtype);
@@ -35,10 +38,10 @@ void check(const BiasTanhBackward& a) {
     require_apart(op, {"dx", a.dx}, {{"y", a.y}});
     require_apart(op, {"dbias", a.dbias}, {{"dx", a.dx}, {"dy", a.dy}, {"y", a.y}, {"scratch", a.scratch}});
     require_apart(op, {"scratch", a.scratch}, {{"dx", a.dx}, {"dy", a.dy}, {"y", a.y}});
-    if (common_place(op, {{"y", a.y}, {"dy", a.dy}, {"dx", a.dx}, {"dbias", a.dbias}, {"scratch", a.scratch}}) ==
-        Place::device) {
-        fail_without_device(op);
-    }
+    const Place place =
+        common_place(op, {{"y", a.y}, {"dy", a.dy}, {"dx", a.dx}, {"dbias", a.dbias}, {"scratch", a.scratch}});
+    if (place == Place::device) require_vectors(op, {{"y", a.y}, {"dy", a.dy}, {"dx", a.dx}});
+    return place;
 }
 
 template <typename T>
@@ -77,13 +80,19 @@ void backward(const BiasTanhBackward& a) {
 
 }  // namespace
 
-void bias_tanh_forward(const BiasTanhForward& arguments, Stream) {
-    check(arguments);
+void bias_tanh_forward(const BiasTanhForward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::bias_tanh_forward(arguments, stream);
+        fail_without_device("bias_tanh_forward");
+    }
     visit_float(arguments.x.dtype, [&]<typename T>() { forward<T>(arguments); });
 }
 
-void bias_tanh_backward(const BiasTanhBackward& arguments, Stream) {
-    check(arguments);
+void bias_tanh_backward(const BiasTanhBackward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::bias_tanh_backward(arguments, stream);
+        fail_without_device("bias_tanh_backward");
+    }
     visit_float(arguments.y.dtype, [&]<typename T>() { backward<T>(arguments); });
 }
 

@@ -2,8 +2,9 @@
 //
 //   y = tanh(x + bias),   dx = dy * (1 - y^2),   dbias = column sum of dx
 //
-// dbias adds dx before it is rounded to the working type, in chunks of kRowsPerChunk rows, then the chunks in order.
-// Tested by tests/kernels/bias_tanh_test.cpp.
+// dbias adds dx before it is rounded to the working type, in chunks of kRowsPerChunk rows, then the chunks, in an order
+// that the shape alone fixes. On a device: f32 and bf16, cols a multiple of 8, addresses aligned to 16.
+// Tested by tests/kernels/bias_tanh_test.cpp and tests/kernels/device/bias_tanh_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"
@@ -35,5 +36,11 @@ std::int64_t bias_tanh_backward_scratch(std::int64_t rows, std::int64_t cols);
 
 Cost bias_tanh_forward_cost(std::int64_t rows, std::int64_t cols, DType dtype);
 Cost bias_tanh_backward_cost(std::int64_t rows, std::int64_t cols, DType dtype);
+
+/// Device code (bias_tanh.cu): called by the two above, which have checked the arguments.
+namespace device_code {
+void bias_tanh_forward(const BiasTanhForward& arguments, Stream stream);
+void bias_tanh_backward(const BiasTanhBackward& arguments, Stream stream);
+}  // namespace device_code
 
 }  // namespace cloze

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/parallel.h"
 
 namespace cloze {
@@ -39,7 +40,7 @@ void cast_elements(const Cast& a) {
 
 }  // namespace
 
-void cast(const Cast& a, Stream) {
+void cast(const Cast& a, [[maybe_unused]] Stream stream) {
     require_floating("cast", {"x", a.x});
     require_floating("cast", {"y", a.y});
     require_tensor({.op = "cast",
@@ -57,12 +58,16 @@ void cast(const Cast& a, Stream) {
                     .dtype = a.y.dtype,
                     .contiguous = false});
     require_apart("cast", {"y", a.y}, {{"x", a.x}});
-    if (common_place("cast", {{"y", a.y}, {"x", a.x}}) == Place::device) fail_without_device("cast");
+    if (common_place("cast", {{"y", a.y}, {"x", a.x}}) == Place::device) {
+        require_vectors("cast", {{"y", a.y}, {"x", a.x}});
+        if constexpr (kHasDevice) return device_code::cast(a, stream);
+        fail_without_device("cast");
+    }
     visit_float(a.y.dtype,
                 [&]<typename To>() { visit_float(a.x.dtype, [&]<typename From>() { cast_elements<To, From>(a); }); });
 }
 
-void fill(const Fill& a, Stream) {
+void fill(const Fill& a, [[maybe_unused]] Stream stream) {
     require_floating("fill", {"y", a.y});
     require_tensor({.op = "fill",
                     .name = "y",
@@ -71,7 +76,11 @@ void fill(const Fill& a, Stream) {
                     .cols = a.y.cols,
                     .dtype = a.y.dtype,
                     .contiguous = false});
-    if (a.y.place == Place::device) fail_without_device("fill");
+    if (a.y.place == Place::device) {
+        require_vectors("fill", {{"y", a.y}});
+        if constexpr (kHasDevice) return device_code::fill(a, stream);
+        fail_without_device("fill");
+    }
     visit_float(a.y.dtype, [&]<typename T>() {
         T* y = data_or_null<T>(a.y);
         const T value = static_cast<T>(a.value);
@@ -82,7 +91,7 @@ void fill(const Fill& a, Stream) {
     });
 }
 
-void add(const Add& a, Stream) {
+void add(const Add& a, [[maybe_unused]] Stream stream) {
     require_floating("add", {"y", a.y});
     require_tensor({.op = "add",
                     .name = "y",
@@ -99,7 +108,11 @@ void add(const Add& a, Stream) {
                     .dtype = a.y.dtype,
                     .contiguous = false});
     require_apart("add", {"y", a.y}, {{"x", a.x}});
-    if (common_place("add", {{"y", a.y}, {"x", a.x}}) == Place::device) fail_without_device("add");
+    if (common_place("add", {{"y", a.y}, {"x", a.x}}) == Place::device) {
+        require_vectors("add", {{"y", a.y}, {"x", a.x}});
+        if constexpr (kHasDevice) return device_code::add(a, stream);
+        fail_without_device("add");
+    }
     visit_float(a.y.dtype, [&]<typename T>() {
         using A = Arithmetic<T>;
         T* y = data_or_null<T>(a.y);

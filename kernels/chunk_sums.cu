@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kRuns* kWarpThreads) sum_chunks_kernel(ChunkSu
 void sum_chunks(const ChunkSums& arguments, Stream stream) {
     const auto* wanted_end = std::find(std::begin(arguments.sums), std::end(arguments.sums), nullptr);
     launch(arguments.op, sum_chunks_kernel,
-           {.grid = {.x = chunks_of(arguments.cols, kWarpThreads), .y = wanted_end - arguments.sums},
+           {.grid = {.x = divide_up(arguments.cols, kWarpThreads), .y = wanted_end - arguments.sums},
             .threads = kRuns * kWarpThreads,
             .shared_bytes = SharedSize().take<float>(kRuns * kWarpThreads).bytes()},
            stream, arguments);

@@ -1,13 +1,14 @@
 #include "kernels/column_sum.h"
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/lanes.h"
 
 namespace cloze {
 
 namespace {
 
-void check(const ColumnSum& a) {
+Place check(const ColumnSum& a) {
     constexpr const char* op = "column_sum";
     const DType statistics = statistics_dtype(a.x.dtype);
     require_tensor({op, "x", a.x, a.x.rows, a.x.cols, a.x.dtype, false, false});
@@ -15,9 +16,9 @@ void check(const ColumnSum& a) {
     require_tensor({op, "scratch", a.scratch, 1, column_sum_scratch(a.x.rows, a.x.cols), statistics});
     require_apart(op, {"sum", a.sum}, {{"x", a.x}, {"scratch", a.scratch}});
     require_apart(op, {"scratch", a.scratch}, {{"x", a.x}});
-    if (common_place(op, {{"x", a.x}, {"sum", a.sum}, {"scratch", a.scratch}}) == Place::device) {
-        fail_without_device(op);
-    }
+    const Place place = common_place(op, {{"x", a.x}, {"sum", a.sum}, {"scratch", a.scratch}});
+    if (place == Place::device) require_vectors(op, {{"x", a.x}});
+    return place;
 }
 
 template <typename T>
@@ -31,8 +32,11 @@ void run(const ColumnSum& a) {
 
 }  // namespace
 
-void column_sum(const ColumnSum& arguments, Stream) {
-    check(arguments);
+void column_sum(const ColumnSum& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::column_sum(arguments, stream);
+        fail_without_device("column_sum");
+    }
     visit_float(arguments.x.dtype, [&]<typename T>() { run<T>(arguments); });
 }
 

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/host_math.h"
 #include "kernels/core/host_matrix.h"
 #include "kernels/core/lanes.h"
@@ -86,7 +87,7 @@ void run(const CrossEntropy& a) {
     });
 }
 
-void check(const CrossEntropy& a) {
+Place check(const CrossEntropy& a) {
     constexpr const char* op = "cross_entropy";
     const std::int64_t rows = a.logits.rows;
     require_floating(op, {"logits", a.logits});
@@ -103,14 +104,22 @@ void check(const CrossEntropy& a) {
     require_apart(op, logits, {loss, correct, label});
     require_apart(op, loss, {correct, label});
     require_apart(op, correct, {label});
-    if (common_place(op, {logits, loss, correct, label}) == Place::device) fail_without_device(op);
+    if (common_place(op, {logits, loss, correct, label}) == Place::device) {
+        require(a.logits.dtype != DType::f64, op, ": logits is ", describe(a.logits),
+                "; devices compute in f32 and bf16");
+        return Place::device;
+    }
     require(*a.used >= 0 && *a.used <= rows, op, ": ", *a.used, " rows count, but there are ", rows);
+    return Place::host;
 }
 
 }  // namespace
 
-void cross_entropy(const CrossEntropy& arguments, Stream) {
-    check(arguments);
+void cross_entropy(const CrossEntropy& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::cross_entropy(arguments, stream);
+        fail_without_device("cross_entropy");
+    }
     visit_float(arguments.logits.dtype, [&]<typename Storage>() { run<Storage>(arguments); });
 }
 

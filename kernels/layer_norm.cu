@@ -388,7 +388,7 @@ LaunchShape backward_shape(std::int64_t rows, std::int64_t hidden) {
     shared.take<float>(warps * kSums * kWarpColumns);
     groups == 0 ? shared.take<RowSums>(kRowsPerChunk) : shared.take<RowSums>(2 * warps * kStepRows);
     return {
-        .grid = {.x = chunks_of(rows, kRowsPerChunk)}, .threads = warps * kWarpThreads, .shared_bytes = shared.bytes()};
+        .grid = {.x = divide_up(rows, kRowsPerChunk)}, .threads = warps * kWarpThreads, .shared_bytes = shared.bytes()};
 }
 
 }  // namespace
@@ -398,7 +398,7 @@ namespace device_code {
 void layer_norm_forward(const LayerNormForward& a, Stream stream) {
     const auto start = [&]<typename T>() {
         launch("layer_norm_forward", forward_kernel_of<T>(a.x.cols),
-               {.grid = {.x = chunks_of(a.x.rows, kWarps)}, .threads = kWarps * kWarpThreads}, stream,
+               {.grid = {.x = divide_up(a.x.rows, kWarps)}, .threads = kWarps * kWarpThreads}, stream,
                ForwardArguments<T>{.y = a.y.data<T>(),
                                    .sum = a.sum.data<T>(),
                                    .mean = a.mean.data<float>(),
@@ -435,7 +435,7 @@ void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
     sum_chunks({.op = "layer_norm_backward",
                 .sums = {a.dgamma.data<float>(), a.dbeta.data<float>(), a.dbias ? a.dbias.data<float>() : nullptr},
                 .partial = a.scratch.data<float>(),
-                .chunks = chunks_of(a.dy.rows, kRowsPerChunk),
+                .chunks = divide_up(a.dy.rows, kRowsPerChunk),
                 .stride = kSums * a.dy.cols,
                 .cols = a.dy.cols,
                 .accumulate = a.accumulate},

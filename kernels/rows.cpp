@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/lanes.h"
 
 namespace cloze {
@@ -10,7 +11,7 @@ namespace cloze {
 namespace {
 
 template <typename Arguments>
-void check(const Arguments& a, const char* op) {
+Place check(const Arguments& a, const char* op) {
     const std::int64_t capacity = a.y.rows;
     require_floating(op, {"y", a.y});
     require_tensor({op, "x", a.x, a.x.rows, a.y.cols, a.y.dtype});
@@ -20,8 +21,12 @@ void check(const Arguments& a, const char* op) {
     const Named x{"x", a.x}, y{"y", a.y}, index{"index", a.index};
     require_apart(op, x, {y});
     require_apart(op, index, {x, y});
-    if (common_place(op, {x, y, index}) == Place::device) fail_without_device(op);
+    if (common_place(op, {x, y, index}) == Place::device) {
+        require_vectors(op, {x, y});
+        return Place::device;
+    }
     require(*a.used >= 0 && *a.used <= capacity, op, ": used is ", *a.used, ", but there are ", capacity, " indices");
+    return Place::host;
 }
 
 template <typename T>
@@ -66,13 +71,19 @@ void scatter(const RowsScatter& a) {
 
 }  // namespace
 
-void rows_gather(const RowsGather& arguments, Stream) {
-    check(arguments, "rows_gather");
+void rows_gather(const RowsGather& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments, "rows_gather") == Place::device) {
+        if constexpr (kHasDevice) return device_code::rows_gather(arguments, stream);
+        fail_without_device("rows_gather");
+    }
     visit_float(arguments.y.dtype, [&]<typename T>() { gather<T>(arguments); });
 }
 
-void rows_scatter(const RowsScatter& arguments, Stream) {
-    check(arguments, "rows_scatter");
+void rows_scatter(const RowsScatter& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments, "rows_scatter") == Place::device) {
+        if constexpr (kHasDevice) return device_code::rows_scatter(arguments, stream);
+        fail_without_device("rows_scatter");
+    }
     visit_float(arguments.y.dtype, [&]<typename T>() { scatter<T>(arguments); });
 }
 

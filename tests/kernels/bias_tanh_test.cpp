@@ -99,8 +99,8 @@ TEST_CASE("bias_tanh refuses what its contract excludes") {
     arguments.dx = y.tensor();
     CHECK(error_of([&] { bias_tanh_backward(arguments, {}); }).find("dx shares memory with y") != std::string::npos);
     CHECK(error_of([&] {
-              bias_tanh_forward({on_device(y.tensor()), on_device(x.tensor()), on_device(bias.tensor())}, {});
-          }).rfind("device: bias_tanh_forward", 0) == 0);
+              bias_tanh_forward({on_device(y.tensor()), x.tensor(), bias.tensor()}, {});
+          }).find("all arguments must lie in one place") != std::string::npos);
 }
 
 TEST_CASE("bias_tanh's cost counts each byte once") {

@@ -62,8 +62,8 @@ TEST_CASE("column_sum refuses what its contract excludes") {
               column_sum({sum.tensor(), sum.tensor(), x.tensor(), false}, {});
           }).find("sum shares memory with scratch") != std::string::npos);
     CHECK(error_of([&] {
-              column_sum({on_device(sum.tensor()), on_device(scratch.tensor()), on_device(x.tensor()), false}, {});
-          }).rfind("device: column_sum: ", 0) == 0);
+              column_sum({sum.tensor(), scratch.tensor(), on_device(x.tensor()), false}, {});
+          }).find("all arguments must lie in one place") != std::string::npos);
 }
 
 TEST_CASE("column_sum's cost counts each byte once") {
