@@ -7,14 +7,15 @@ else()
     set(cuda_default OFF)
 endif()
 option(CLOZE_CUDA "Compile the kernels for NVIDIA GPUs (on where nvcc is found)" ${cuda_default})
+set(CLOZE_CUDA_ARCHITECTURES "80-real;90a-real;80-virtual" CACHE STRING
+    "GPUs the kernels are built for: A100 and H100, and what the driver of a newer card compiles from")
 
 if(CLOZE_CUDA)
     if(NOT CLOZE_NVCC)
         message(FATAL_ERROR "CLOZE_CUDA=ON needs nvcc: put it on the PATH, or set CLOZE_NVCC")
     endif()
     set(CMAKE_CUDA_COMPILER ${CLOZE_NVCC})
-    # A100 and H100, and what the driver of a newer card compiles from.
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual)
+    set(CMAKE_CUDA_ARCHITECTURES ${CLOZE_CUDA_ARCHITECTURES})
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_EXTENSIONS OFF)

@@ -234,7 +234,7 @@ TEST_CASE("fast functions keep the errors they state") {
     }
 }
 
-TEST_CASE("a launch that is impossible is refused with op, shape and place; one of no blocks does nothing") {
+TEST_CASE("a launch that is impossible is refused with op, shape and place, and one of no blocks does nothing") {
     if (!device_or_skip()) return;
     const DeviceVector<int> out(96);
     const auto message = [&](const LaunchShape& shape) {
