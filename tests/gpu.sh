@@ -5,8 +5,8 @@
 #   bash tests/gpu.sh --quick    without compute-sanitizer
 #
 # Needs nvcc, CMake, Ninja, a C++20 compiler, Python and Catch2, which may lie in .carry/ (tests/carry.sh); nothing else.
-# Takes less than four minutes on 16 cores: what does not fit any more is reported as failed. A stage that fails does not
-# stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log, and
+# Takes less than four minutes on 16 cores: what does not fit any more is reported as failed. A stage that fails does
+# not stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log, and
 # device_kernels_test.xml.
 # Exit code 0: nothing failed; 1: something did; 6: there is no GPU.
 set -euo pipefail
@@ -15,7 +15,10 @@ cd "$(dirname "$0")/.."
 readonly EXIT_NO_GPU=6
 readonly BUILD=build-gpu
 readonly STATE=$BUILD/stages
-readonly TIME_LIMIT=230  # seconds, of the whole
+CORES=$(nproc)
+readonly CORES
+readonly SLOWNESS=$((CORES < 16 ? (16 + CORES - 1) / CORES : 1))  # limits are for 16 cores
+readonly TIME_LIMIT=$((230 * SLOWNESS))  # seconds, of the whole
 readonly SMALL='~[large]'  # cases for compute-sanitizer, which is 10 to 100 times slower
 readonly TEST=$BUILD/bin/device_kernels_test
 out=${OUT:-results}
@@ -61,7 +64,8 @@ summarise() {
 
 # stage NAME SECONDS COMMAND...: one program, at most so long, its output in the log and its end on the screen if it fails.
 stage() {
-    local name=$1 limit=$2 log=$STATE/$1.log code=0 began=$EPOCHREALTIME left=$((TIME_LIMIT - SECONDS)) detail
+    local name=$1 limit=$(($2 * SLOWNESS)) left=$((TIME_LIMIT - SECONDS)) log=$STATE/$1.log
+    local code=0 began=$EPOCHREALTIME detail
     shift 2
     if [ $left -lt 5 ]; then
         record "$name" failed 0 "no time left"
@@ -90,14 +94,14 @@ build() {
         options+=("-DCMAKE_PREFIX_PATH=$PWD/.carry")
     fi
     stage configure 40 cmake -S . -B $BUILD "${options[@]}"
-    stage build 150 cmake --build $BUILD -j "$(nproc)" --target device_kernels_test -- -k 0
+    stage build 150 cmake --build $BUILD -j "$CORES" --target device_kernels_test -- -k 0
 }
 
 # Each case is a process of its own: one that breaks the device does not take the others along.
 run_cases() {
-    local side_by_side=$(($(nproc) < 8 ? $(nproc) : 8))
-    stage cases 60 ctest --test-dir $BUILD --tests-regex '^device_kernels_test:' -j $side_by_side --timeout 30 \
-        --output-on-failure --test-output-size-passed 65536 --output-junit "$(realpath "$out")/device_kernels_test.xml"
+    stage cases 60 ctest --test-dir $BUILD --tests-regex '^device_kernels_test:' -j $((CORES < 8 ? CORES : 8)) \
+        --timeout 30 --output-on-failure --test-output-size-passed 65536 \
+        --output-junit "$(realpath "$out")/device_kernels_test.xml"
 }
 
 # CLOZE_TEST_SANITIZER: buffers without canaries and NaN, each case once. Calls of CUDA that fail are our own cases.
