@@ -4,7 +4,7 @@
 #   bash tests/gpu.sh            builds, runs the cases, then compute-sanitizer's tools over the small ones
 #   bash tests/gpu.sh --quick    without compute-sanitizer
 #
-# Needs nvcc, CMake, Ninja, a C++20 compiler, Python and Catch2, which may lie in .carry/ (tests/carry.sh); nothing else.
+# Needs nvcc, CMake, Ninja, a C++20 compiler, Python and Catch2, which may lie in .carry/ (tests/carry.sh).
 # Takes less than four minutes on 16 cores: what does not fit any more is reported as failed. A stage that fails does
 # not stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log, and
 # device_kernels_test.xml.
@@ -62,7 +62,7 @@ summarise() {
     python3 tests/project/gpu_summary.py "$STATE/facts" "$STATE/stages" "$out/device_kernels_test.xml" "$out/gpu.json"
 }
 
-# stage NAME SECONDS COMMAND...: one program, at most so long, its output in the log and its end on the screen if it fails.
+# stage NAME SECONDS COMMAND...: one program, at most so long. Output goes to the log, its end to the screen if it fails.
 stage() {
     local name=$1 limit=$(($2 * SLOWNESS)) left=$((TIME_LIMIT - SECONDS)) log=$STATE/$1.log
     local code=0 began=$EPOCHREALTIME detail
