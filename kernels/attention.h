@@ -74,4 +74,11 @@ Cost attention_forward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_
 Cost attention_backward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_t heads, std::int64_t head_dim,
                              DType dtype);
 
+/// Device code (attention_forward.cu, attention_backward.cu): called by the two above, which have checked the
+/// arguments.
+namespace device_code {
+void attention_forward(const AttentionForward& arguments, Stream stream);
+void attention_backward(const AttentionBackward& arguments, Stream stream);
+}  // namespace device_code
+
 }  // namespace cloze
