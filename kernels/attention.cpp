@@ -261,7 +261,7 @@ Place check(const AttentionBackward& a) {
     require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
     require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
     require_tensor(
-        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
+        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads, a.y.cols / a.heads), statistics_dtype(a.y.dtype)});
     const Named dqkv{"dqkv", a.dqkv}, scratch{"scratch", a.scratch}, dy{"dy", a.dy}, y{"y", a.y},
         log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
         sample{"dropout.sequence_sample", a.dropout.sequence_sample};
@@ -297,7 +297,10 @@ void attention_forward(const AttentionForward& a, [[maybe_unused]] Stream stream
 }
 
 void attention_backward(const AttentionBackward& a, [[maybe_unused]] Stream stream) {
-    if (check(a) == Place::device) fail_without_device("attention_backward");
+    if (check(a) == Place::device) {
+        if constexpr (kHasDevice) return device_code::attention_backward(a, stream);
+        fail_without_device("attention_backward");
+    }
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
         const auto* offset = a.offset.data<std::int32_t>();
@@ -310,8 +313,8 @@ void attention_backward(const AttentionBackward& a, [[maybe_unused]] Stream stre
     });
 }
 
-std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads) {
-    return tokens * heads;  // delta
+std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim) {
+    return tokens * heads * (1 + head_dim);  // delta; on devices dq of the keys so far
 }
 
 Cost attention_forward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_t heads, std::int64_t head_dim,

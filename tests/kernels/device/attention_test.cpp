@@ -109,6 +109,30 @@ Forward run_forward(const Case& c, const Array& input, DType dtype) {
     return {Memory::fetch(y), Memory::fetch(log_sum_exp)};
 }
 
+/// From what the exact forward gave, rounded: so all backwards start from the same.
+template <typename Memory>
+Array run_backward(const Case& c, const Array& input, const Array& dout, const Forward& forward, DType dtype) {
+    using Buffer = typename Memory::Buffer;
+    const DType statistics = statistics_dtype(dtype);
+    const Buffer qkv(input.as(dtype)), dy(dout.as(dtype)), y(forward.y.as(DType::bf16).as(dtype)),
+        log_sum_exp(forward.log_sum_exp.as(DType::f32).as(statistics)), dqkv(Array(dtype, c.tokens(), 3 * c.hidden())),
+        scratch(Array(statistics, attention_backward_scratch(c.tokens(), c.heads, c.head_dim))), offset(c.offset()),
+        samples(c.samples());
+    attention_backward({.dqkv = dqkv.tensor(),
+                        .scratch = scratch.tensor(),
+                        .dy = dy.tensor(),
+                        .y = y.tensor(),
+                        .log_sum_exp = log_sum_exp.tensor(),
+                        .qkv = qkv.tensor(),
+                        .offset = offset.tensor(),
+                        .heads = c.heads,
+                        .visible = c.visible,
+                        .dropout = dropout_of<Memory>(c, samples)},
+                       {});
+    Memory::fetch(scratch);
+    return Memory::fetch(dqkv);
+}
+
 /// -infinity, which says that a query sees nothing, as a number far from all others.
 Array comparable(Array log_sum_exp) {
     for (std::int64_t i = 0; i < log_sum_exp.count(); ++i) {
@@ -143,6 +167,11 @@ void check_near(const Case& c) {
     check_as_near("y", got.y, plain.y, exact.y);
     check_log_sum_exp(got.log_sum_exp, plain.log_sum_exp, exact.log_sum_exp);
     check_zero_outside("y", c, got.y);
+    const Array dy = c.rows(c.hidden(), 2, 1);
+    const Array dqkv = run_backward<DeviceMemory>(c, qkv, dy, exact, DType::bf16);
+    check_as_near("dqkv", dqkv, run_backward<HostMemory>(c, qkv, dy, exact, DType::bf16),
+                  run_backward<HostMemory>(c, qkv, dy, exact, DType::f64));
+    check_zero_outside("dqkv", c, dqkv);
 }
 
 }  // namespace
