@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/lanes.h"
 
 namespace cloze {
@@ -188,8 +189,14 @@ Place check(const OptimizerUpdate& a) {
 
 }  // namespace
 
-void optimizer_update(const OptimizerUpdate& a, Stream) {
-    if (check(a) == Place::device) fail_without_device("optimizer_update");
+void optimizer_update(const OptimizerUpdate& a, [[maybe_unused]] Stream stream) {
+    if (check(a) == Place::device) {
+        if constexpr (kHasDevice) {
+            return a.kind == OptimizerKind::lamb ? device_code::lamb_update(a, stream)
+                                                 : device_code::adamw_update(a, stream);
+        }
+        fail_without_device("optimizer_update");
+    }
     if (a.state->skip != 0) return;
     if (a.weight.dtype == DType::f64) {
         run<double>(a);

@@ -11,7 +11,10 @@
 //
 // With state->skip nothing changes, and neither do the gaps between segments. LAMB's norms are summed in f64 in chunks
 // of kSegmentChunk elements, then chunk by chunk. Runs at the speed of memory.
-// Tested by tests/kernels/optimizer_update_test.cpp.
+//
+// On a device: f32, the working copy also bf16; elements a multiple of 8, addresses aligned to 16; state and segments
+// lie there too, so the call cannot check what they hold. Tested by tests/kernels/optimizer_update_test.cpp and
+// tests/kernels/device/optimizer_update_test.cpp.
 #pragma once
 
 #include "kernels/norm.h"
@@ -39,5 +42,11 @@ void optimizer_update(const OptimizerUpdate& arguments, Stream stream);
 std::int64_t optimizer_update_scratch(OptimizerKind kind, std::int64_t elements, std::int64_t segment_count);
 
 Cost optimizer_update_cost(std::int64_t elements, OptimizerKind kind, bool working_copy);
+
+/// Device code (optimizer_update.cu): called by the above, which has checked the arguments.
+namespace device_code {
+void adamw_update(const OptimizerUpdate& arguments, Stream stream);
+void lamb_update(const OptimizerUpdate& arguments, Stream stream);
+}  // namespace device_code
 
 }  // namespace cloze
