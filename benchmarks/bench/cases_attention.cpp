@@ -65,7 +65,7 @@ Case backward(const Shape& s) {
             .cost = attention_backward_cost(s.tokens, s.pairs(), s.heads, kHeadDim, s.dtype),
             .prepare = [=](DeviceSet& set) -> Call {
                 const double log_length = std::log(static_cast<double>(s.length)) + 0.5;
-                const std::int64_t scratch = attention_backward_scratch(s.tokens, s.heads);
+                const std::int64_t scratch = attention_backward_scratch(s.tokens, s.heads, kHeadDim);
                 const AttentionBackward arguments{
                     .dqkv = set.output(s.dtype, s.tokens, 3 * s.hidden()),
                     .scratch = set.output(DType::f32, scratch),

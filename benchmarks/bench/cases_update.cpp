@@ -71,7 +71,6 @@ Case cast_case(const Layout& layout, DType from, DType to) {
             }};
 }
 
-// Both ops are asked first without segments: one that has no device code then says so before it reads them.
 Case gradient_norm_case(const Layout& layout) {
     return {.op = "gradient_norm",
             .variant = "clip",
@@ -80,17 +79,14 @@ Case gradient_norm_case(const Layout& layout) {
             .cost = gradient_norm_cost(layout.elements, DType::f32),
             .prepare = [layout](DeviceSet& set) -> Call {
                 const auto count = static_cast<std::int64_t>(layout.segments.size());
-                GradientNorm arguments{.state = set.one(StepState{}),
-                                       .segment_square = set.output(DType::f64, count),
-                                       .gradient = set.random(DType::f32, layout.elements, kGradients),
-                                       .segments = set.structs(std::span<const Segment>(layout.segments)),
-                                       .segment_count = 0,
-                                       .max_norm = 1};
-                const Tensor squares = arguments.segment_square;
-                arguments.segment_square.cols = arguments.segment_square.stride = 0;
-                gradient_norm(arguments, {});
-                arguments.segment_square = squares;
-                arguments.segment_count = count;
+                const GradientNorm arguments{
+                    .state = set.one(StepState{}),
+                    .segment_square = set.output(DType::f64, count),
+                    .scratch = set.output(DType::f64, gradient_norm_scratch(layout.elements, count)),
+                    .gradient = set.random(DType::f32, layout.elements, kGradients),
+                    .segments = set.structs(std::span<const Segment>(layout.segments)),
+                    .segment_count = count,
+                    .max_norm = 1};
                 return {[=](Stream stream) { gradient_norm(arguments, stream); }};
             }};
 }
@@ -104,23 +100,21 @@ Case update_case(const Layout& layout, OptimizerKind kind, const char* variant) 
             .prepare = [layout, kind](DeviceSet& set) -> Call {
                 const auto count = static_cast<std::int64_t>(layout.segments.size());
                 const std::int64_t n = layout.elements;
-                const std::int64_t scratch = optimizer_update_scratch(kind, layout.segments.data(), count);
-                OptimizerUpdate arguments{.weight = set.random(DType::f32, n, kWeights),
-                                          .working = set.output(DType::bf16, n),
-                                          .m = set.random(DType::f32, n, kGradients),
-                                          .v = set.random(DType::f32, n, kSecondMoments),
-                                          .scratch = scratch > 0 ? set.output(DType::f64, scratch) : Tensor{},
-                                          .gradient = set.random(DType::f32, n, kGradients),
-                                          .state = set.one(StepState{.learning_rate = 1e-6}),
-                                          .segments = set.structs(std::span<const Segment>(layout.segments)),
-                                          .segment_count = 0,
-                                          .kind = kind,
-                                          .beta1 = 0.9,
-                                          .beta2 = 0.999,
-                                          .epsilon = 1e-6,
-                                          .weight_decay = 0.01};
-                optimizer_update(arguments, {});
-                arguments.segment_count = count;
+                const std::int64_t scratch = optimizer_update_scratch(kind, n, count);
+                const OptimizerUpdate arguments{.weight = set.random(DType::f32, n, kWeights),
+                                                .working = set.output(DType::bf16, n),
+                                                .m = set.random(DType::f32, n, kGradients),
+                                                .v = set.random(DType::f32, n, kSecondMoments),
+                                                .scratch = scratch > 0 ? set.output(DType::f64, scratch) : Tensor{},
+                                                .gradient = set.random(DType::f32, n, kGradients),
+                                                .state = set.one(StepState{.learning_rate = 1e-6}),
+                                                .segments = set.structs(std::span<const Segment>(layout.segments)),
+                                                .segment_count = count,
+                                                .kind = kind,
+                                                .beta1 = 0.9,
+                                                .beta2 = 0.999,
+                                                .epsilon = 1e-6,
+                                                .weight_decay = 0.01};
                 return {[=](Stream stream) { optimizer_update(arguments, stream); }};
             }};
 }
