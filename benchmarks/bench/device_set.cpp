@@ -10,7 +10,7 @@ namespace cloze::bench {
 namespace {
 
 // No multiple of a row's length, so that rows differ; its bytes are a multiple of 16, so that copies of it are fast.
-constexpr std::size_t kPatternElements = (1 << 20) - 8;
+constexpr std::size_t kPatternElements = (1 << 18) - 8;
 
 }  // namespace
 

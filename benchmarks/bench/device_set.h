@@ -16,7 +16,7 @@ struct Spread {
     double deviation = 1;
 };
 
-/// A million standard normal numbers, drawn once. Tensors take them from different places.
+/// A quarter of a million standard normal numbers, drawn once. Tensors take them from different places.
 class Normals {
 public:
     Normals();
@@ -32,7 +32,7 @@ class DeviceSet {
 public:
     DeviceSet(Normals& normals, Stream stream) : normals_(normals), stream_(stream) {}
 
-    /// Normal numbers; beyond a million elements the pattern repeats.
+    /// Normal numbers; longer tensors repeat the pattern.
     Tensor random(DType dtype, std::int64_t rows, std::int64_t cols, Spread spread = {});
     Tensor random(DType dtype, std::int64_t cols, Spread spread = {}) { return random(dtype, 1, cols, spread); }
     /// Full of NaN.

@@ -263,7 +263,7 @@ std::vector<cublasLtMatmulHeuristicResult_t> CublasLt::suggestions(const Prepare
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(library_, prepared.description, prepared.a, prepared.b, prepared.d, prepared.d,
                                        preference, candidates_, suggested.data(), &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "cublasLtMatmulAlgoGetHeuristic");
     suggested.resize(static_cast<std::size_t>(count));
     std::erase_if(suggested, [](const auto& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
@@ -292,14 +292,19 @@ Work CublasLt::work(const Prepared& prepared, const cublasLtMatmulAlgo_t& algori
 int CublasLt::fastest(const Prepared& prepared, const std::vector<cublasLtMatmulHeuristicResult_t>& suggested) {
     int best = -1;
     double least = 0;
+    std::string refused;
     for (std::size_t i = 0; i < suggested.size(); ++i) {
-        const double seconds =
-            runner_.stopwatch().time_briefly(work(prepared, suggested[i].algo), kBriefSamples).median;
-        if (best < 0 || seconds < least) {
+        try {
+            const double seconds =
+                runner_.stopwatch().time_briefly(work(prepared, suggested[i].algo), kBriefSamples).median;
+            if (best >= 0 && seconds >= least) continue;
             best = static_cast<int>(i);
             least = seconds;
+        } catch (const Error& error) {  // a suggestion may not run after all
+            refused = error.what();
         }
     }
+    if (best < 0 && !refused.empty()) fail(Fault::device, "no suggestion of cuBLASLt runs: ", refused);
     return best;
 }
 

@@ -7,9 +7,10 @@ namespace cloze::bench {
 
 namespace {
 
-constexpr double kSampleSeconds = 100e-6;  // short calls are repeated until a sample lasts about this long
-constexpr int kMostCalls = 16;
-constexpr int kCallsPerCopy = 6;  // a copy of the head start takes about as long as the host needs for these
+constexpr double kSampleSeconds = 400e-6;  // short calls are repeated until a sample lasts about this long
+constexpr int kMostCalls = 32;
+constexpr int kCallsPerCopy = 12;        // while a copy of the head start runs, the host gives about so many calls
+constexpr double kCopySeconds = 150e-6;  // of the head start, about
 constexpr std::int64_t kWarmUpSets = 3;
 
 Timing summary(std::vector<double> seconds, int calls) {
@@ -61,7 +62,7 @@ Timing Stopwatch::time(const Work& work, const Effort& effort) {
     const int calls =
         work.restore ? 1
                      : std::clamp(static_cast<int>(std::ceil(kSampleSeconds / std::max(once, 1e-7))), 1, kMostCalls);
-    const double sample_seconds = calls * once + kSampleSeconds * (1 + calls / kCallsPerCopy);
+    const double sample_seconds = calls * once + kCopySeconds * (1 + calls / kCallsPerCopy);
     const int count =
         static_cast<int>(std::clamp(effort.seconds / sample_seconds, static_cast<double>(effort.least_samples),
                                     static_cast<double>(effort.most_samples)));

@@ -4,9 +4,10 @@
 //
 // and all samples of a case are handed to the stream before anybody waits. The head start is a copy of two buffers
 // larger than the second-level cache: the device is busy with it while the host hands over the calls, so that launches
-// are not what is timed, and it leaves none of the calls' data in the cache. Short calls share a sample, so that the
-// two events (about a microsecond, see empty_pair()) are little beside them. Sets of buffers take turns, for the same
-// reason as the head start. Run without a GPU by tests/benchmarks/bench_test.py, on the emulator.
+// are not what is timed, and it leaves none of the calls' data in the cache. What it leaves there instead is half
+// unwritten, as any kernel leaves it; the calls pay for that and leave their own. Short calls share a sample, so that
+// this, and the two events (about a microsecond, see empty_pair()), are little beside them. Sets of buffers take turns,
+// for the same reason as the head start. Run without a GPU by tests/benchmarks/bench_test.py, on the emulator.
 #pragma once
 
 #include <deque>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""cloze-bench without a GPU: `bench_test.py without_gpu|emulated EXECUTABLE`."""
+"""cloze-bench and its peers without a GPU: `bench_test.py without_gpu|emulated|peers EXECUTABLE`."""
 
 import json
 import os
@@ -107,6 +107,20 @@ def emulated(executable, folder):
     ElementTree.parse(folder / "roofline.svg")
 
 
+def peers(executable, folder):
+    """Needs PyTorch. Tiny sizes on the CPU: the answers say nothing, but each op but LAMB has one."""
+    cases, answers, joined = folder / "cases.json", folder / "peers.json", folder / "joined.json"
+    run(executable, "kernels", "--json", cases)
+    script = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "peers.py"
+    run(sys.executable, script, "--cases", cases, "--json", answers, "--device", "cpu", "--budget", 500, "--sections",
+        "eager", "attention", "updates")
+    assert json.loads(answers.read_text())["failures"] == []
+    run(executable, "report", "--from", cases, "--peers", answers, "--json", joined)
+    rows = sections_of(json.loads(joined.read_text()))["kernels"]
+    assert {row["op"] for row in rows if "peer" in row} == OPS
+    assert all("peer" not in row for row in rows if row["variant"] == "LAMB")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        {"without_gpu": without_gpu, "emulated": emulated}[sys.argv[1]](sys.argv[2], pathlib.Path(name))
+        {"without_gpu": without_gpu, "emulated": emulated, "peers": peers}[sys.argv[1]](sys.argv[2], pathlib.Path(name))
