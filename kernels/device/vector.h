@@ -97,4 +97,33 @@ __device__ inline void store8(float* to, const Floats8& x, Cache cache = Cache::
     }
 }
 
+/// Two floats; the address is aligned to 8.
+struct alignas(8) Floats2 {
+    float value[2];
+};
+
+__device__ inline Floats2 load2(const float* from) {
+#ifdef CLOZE_EMULATED
+    Floats2 x;
+    emulated::load(&x, from, sizeof x);
+    return x;
+#else
+    const float2 v = *reinterpret_cast<const float2*>(from);
+    return {{v.x, v.y}};
+#endif
+}
+
+__device__ inline void store2(float* to, const Floats2& x) {
+#ifdef CLOZE_EMULATED
+    emulated::store(to, &x, sizeof x);
+#else
+    *reinterpret_cast<float2*>(to) = make_float2(x.value[0], x.value[1]);
+#endif
+}
+
+/// 16 bytes as they are.
+__device__ inline void copy_16(void* to, const void* from) {
+    detail::store_words(to, detail::load_words(from, Cache::keep), Cache::keep);
+}
+
 }  // namespace cloze

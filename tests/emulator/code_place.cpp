@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 #include <unistd.h>
@@ -29,7 +30,7 @@ std::string code_place(std::uint32_t offset) {
         std::string found = line.data();
         found = found.substr(0, found.find_first_of(" \n"));
         if (found.find("??") != std::string::npos) break;
-        place = found;
+        place = std::filesystem::path(found).lexically_normal().string();
         if (found.find("kernels/device/") == std::string::npos) break;
     }
     const std::string_view root = CLOZE_SOURCE_ROOT;

@@ -109,7 +109,9 @@ void start_launch(const void* arguments, std::size_t bytes) {
 
 void start_shared_memory(int bytes) {
     shared_bytes = bytes;
-    std::memset(shared_memory, 0xff, static_cast<std::size_t>(bytes));
+    // As f32 and bf16: NaN, which arithmetic cannot hide; 3e38, which a maximum cannot; -1e38, which a minimum cannot.
+    constexpr int kUnwritten[] = {0xff, 0x7f, 0xfe};
+    std::memset(shared_memory, kUnwritten[settings().seed % 3], static_cast<std::size_t>(bytes));
     if (settings().find_races) std::fill_n(shared_history, bytes, ByteHistory{});
 }
 

@@ -21,7 +21,7 @@ void require_device_range(const void* address, std::int64_t bytes);
 
 // For a launch, and each of its blocks.
 void start_launch(const void* arguments, std::size_t bytes);
-/// Filled with NaN, so that what nobody wrote shows.
+/// Filled with what no kernel wants: NaN, or huge values under some schedules, so that what nobody wrote shows.
 void start_shared_memory(int bytes);
 /// The pointer behind a 32-bit shared address; not checked.
 unsigned char* at_shared_address(std::uint32_t address);

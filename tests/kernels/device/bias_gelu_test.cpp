@@ -101,6 +101,20 @@ TEST_CASE("bias_gelu on a device is exactly zero or its argument far out, and so
     }
 }
 
+TEST_CASE("bias_gelu on a device keeps its relative accuracy where it is small") {
+    if (!device_or_skip()) return;
+    for (const Gelu form : {Gelu::erf, Gelu::tanh}) {
+        Case c(DType::f32, form, 15, 8);
+        c.bias.fill(0);
+        for (std::int64_t i = 0; i < c.x.count(); ++i) c.x.set(i, -0.05 * static_cast<double>(i + 1));
+        const Result got = run_on_device(c), exact = run_on_host(c, DType::f64);
+        for (std::int64_t i = 0; i < c.x.count(); ++i) {
+            INFO("x = " << c.x[i]);
+            CHECK(got.y[i] == Approx(exact.y[i]).epsilon(5e-6).margin(0));
+        }
+    }
+}
+
 TEST_CASE("bias_gelu on a device accepts no rows, and overwrites dbias when told") {
     if (!device_or_skip()) return;
     const DeviceArray none(DType::f32, 0, 16), bias(random_array(DType::f32, 1, 16, 1)), dbias(DType::f32, 16),

@@ -85,6 +85,17 @@ TEST_CASE("bias_tanh on a device is exactly one far out, and accepts no rows") {
     for (std::int64_t i = 0; i < 16; ++i) CHECK(none.dbias[i] == 0);
 }
 
+TEST_CASE("bias_tanh on a device keeps its relative accuracy near zero") {
+    if (!device_or_skip()) return;
+    Case c(DType::f32, 5, 8);
+    c.bias.fill(0);
+    for (std::int64_t i = 0; i < c.x.count(); ++i)
+        c.x.set(i, (i % 2 == 0 ? 1 : -1) * std::ldexp(0.9, -static_cast<int>(i)));
+    const Result got = run_on_device(c);
+    for (std::int64_t i = 0; i < c.x.count(); ++i)
+        CHECK(got.y[i] == Approx(std::tanh(c.x[i])).epsilon(0x1p-21).margin(0));
+}
+
 TEST_CASE("bias_tanh on a device refuses what its kernels cannot move") {
     if (!device_or_skip()) return;
     const auto message = [](DType dtype, std::int64_t cols) {

@@ -46,9 +46,11 @@ TEST_CASE("column_sum on a device is as near to its definition as the plain loop
 
 TEST_CASE("column_sum on a device has the same bits under every schedule") {
     if (!device_or_skip()) return;
-    const Array x = with_gaps(DType::bf16, 130, 264, 8), before = random_array(DType::f32, 1, 264, 2);
-    const Array first = sum_on_device(x, before);
-    for_schedules(schedules(), [&] { CHECK(sum_on_device(x, before).same_bits(first)); });
+    for (const DType dtype : {DType::bf16, DType::f32}) {  // sums of so few bf16 are mostly exact, in any order
+        const Array x = with_gaps(dtype, 130, 264, 8), before = random_array(DType::f32, 1, 264, 2);
+        const Array first = sum_on_device(x, before);
+        for_schedules(schedules(), [&] { CHECK(sum_on_device(x, before).same_bits(first)); });
+    }
 }
 
 TEST_CASE("column_sum on a device overwrites when told, with zeros where there are no rows") {

@@ -113,6 +113,26 @@ TEST_CASE("cross_entropy on a device counts the first of equal maxima, and keeps
     for (std::int64_t r = 0; r < 5; ++r) CHECK(got.logits.get(r, 21) == 0);
 }
 
+TEST_CASE("cross_entropy on a device gives the same bits wherever the logits start") {
+    if (!device_or_skip()) return;
+    const Case c{DType::bf16, 2, 1021, 1024, 2};
+    const Array logits = logits_of(c), label = labels_of(c);
+    const Result expected = run_on_device(c, logits, label);
+    Array shifted(DType::bf16, 1, logits.count() + 1);
+    for (std::int64_t i = 0; i < logits.count(); ++i) shifted.set(i + 1, logits[i]);
+    const DeviceArray buffer(shifted), labels(label), loss(DType::f32, c.capacity), correct(DType::i32, c.capacity);
+    const DeviceVector<std::int32_t> used(std::vector<std::int32_t>{c.used});
+    const DeviceVector<double> scale(std::vector<double>{c.scale});
+    const Tensor behind_one = buffer.tensor().column_range(1, logits.count());
+    const Tensor view{behind_one.address, c.capacity, c.width, c.width, DType::bf16, Place::device};
+    cross_entropy({loss.tensor(), correct.tensor(), view, labels.tensor(), used.data(), scale.data(), c.classes, true},
+                  {});
+    CHECK(loss.fetch().same_bits(expected.loss));
+    CHECK(correct.fetch().same_bits(expected.correct));
+    const Array gradient = buffer.fetch();
+    for (std::int64_t i = 0; i < logits.count(); ++i) REQUIRE(gradient[i + 1] == expected.logits[i]);
+}
+
 TEST_CASE("cross_entropy on a device has the same bits under every schedule") {
     if (!device_or_skip()) return;
     const Case c{DType::bf16, 3, 1021, 1024, 2};

@@ -20,7 +20,11 @@ struct Form {
     bool sum_is_x = false;
     InPlace in_place = InPlace::none;
     bool accumulate = true;
+    double epsilon = 1e-12;
 };
+
+constexpr std::int32_t kLayer = 2;
+constexpr DropoutSite kSite = DropoutSite::ffn_output;
 
 struct Case {
     DType dtype;
@@ -92,8 +96,7 @@ Result run(const Case& c, DType dtype) {
         row_position(c.row_position);
     HiddenDropout dropout = {};
     if (form.probability > 0) {
-        dropout = {form.probability,     2, DropoutSite::ffn_output, Memory::place(c.state), row_sample.tensor(),
-                   row_position.tensor()};
+        dropout = {form.probability, kLayer, kSite, Memory::place(c.state), row_sample.tensor(), row_position.tensor()};
     }
     const Buffer& sum_out = form.sum_is_x ? x : sum;
     layer_norm_forward({.y = y.tensor(),
@@ -105,7 +108,7 @@ Result run(const Case& c, DType dtype) {
                         .residual = form.residual ? residual.tensor() : Tensor{},
                         .gamma = gamma.tensor(),
                         .beta = beta.tensor(),
-                        .epsilon = 1e-12,
+                        .epsilon = form.epsilon,
                         .dropout = dropout},
                        {});
 
@@ -172,6 +175,26 @@ TEST_CASE("layer_norm on a device is as near to its definition as the plain loop
     }
 }
 
+TEST_CASE("layer_norm on a device takes its statistics from the sum as kept") {
+    if (!device_or_skip()) return;
+    for (const std::int64_t hidden : {24, 768, 1032}) {
+        const Result got = run<DeviceMemory>(Case(DType::bf16, 9, hidden), DType::bf16);
+        for (std::int64_t row = 0; row < 9; ++row) {
+            double sum = 0, square = 0;
+            for (std::int64_t col = 0; col < hidden; ++col) sum += got.sum.get(row, col);
+            const double mean = sum / static_cast<double>(hidden);
+            for (std::int64_t col = 0; col < hidden; ++col) square += std::pow(got.sum.get(row, col) - mean, 2);
+            CHECK(got.mean[row] == Approx(mean).margin(1e-6));
+            CHECK(got.rstd[row] == Approx(1 / std::sqrt(square / static_cast<double>(hidden))).epsilon(1e-6));
+        }
+    }
+}
+
+TEST_CASE("layer_norm on a device adds epsilon to the variance") {
+    if (!device_or_skip()) return;
+    for (const std::int64_t hidden : {24, 768, 1032}) check_near(Case(DType::f32, 5, hidden, {.epsilon = 0.5}));
+}
+
 TEST_CASE("layer_norm on a device does without what is absent") {
     if (!device_or_skip()) return;
     for (const std::int64_t hidden : {24, 768, 1032}) {
@@ -208,6 +231,19 @@ TEST_CASE("layer_norm on a device drops what the host drops") {
     const Case c(DType::f32, 9, 264, {.bias = false, .residual = false, .probability = 0.5});
     const Array got = run<DeviceMemory>(c, DType::f32).sum, expected = run<HostMemory>(c, DType::f32).sum;
     CHECK(got.same_bits(expected));
+}
+
+TEST_CASE("layer_norm on a device keeps an element whose bits are those of the dropout's threshold") {
+    if (!device_or_skip()) return;
+    constexpr std::int64_t kRow = 7, kGroup = 20, kIndex = 3;
+    Case c(DType::f32, 9, 264, {.bias = false, .residual = false});
+    const PhiloxBits bits =
+        hidden_dropout_bits({c.state.dropout_key, kLayer, kSite}, static_cast<std::uint64_t>(c.row_sample[kRow]),
+                            static_cast<std::uint32_t>(c.row_position[kRow]), kGroup);
+    c.form.probability = hidden_dropout_value(bits, kIndex) / 65536.0;
+    const Array got = run<DeviceMemory>(c, DType::f32).sum;
+    CHECK(got.same_bits(run<HostMemory>(c, DType::f32).sum));
+    CHECK(got.get(kRow, 8 * kGroup + kIndex) != 0);
 }
 
 TEST_CASE("layer_norm on a device accepts no rows, and overwrites the gradients when told") {

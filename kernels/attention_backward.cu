@@ -1,0 +1,490 @@
+// Attention on a device, backward.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention_tiles.cuh"
+#include "kernels/core/launch.h"
+#include "kernels/device/math.h"
+
+namespace cloze {
+
+namespace {
+
+using namespace attention;
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpThreads;
+constexpr int kM = 2;  // of 16 keys each, of a warp
+constexpr int kWarpKeys = 16 * kM;
+constexpr int kKeys = kWarps * kWarpKeys;
+constexpr int kQueries = 64;
+constexpr int kChunk = 32;  // queries whose scores a warp holds at once
+constexpr int kStages = 2;
+
+struct Arguments {
+    bf16* dqkv;
+    float* dquery;  // [heads][tokens][head_dim]: dq of the key tiles so far, not scaled yet
+    float* delta;   // [heads][tokens]: divided by keep_scale
+    const bf16* dy;
+    const bf16* y;
+    const bf16* qkv;
+    const float* log_sum_exp;
+    Packing packing;
+    float log2_scale;  // of scores, for powers of two
+    float scale;       // of scores
+    DropArguments drop;
+};
+
+CLOZE_HD constexpr int key_words(int dim) {
+    return kKeys * dim / 2;
+}
+CLOZE_HD constexpr int query_words(int dim) {
+    return kQueries * dim / 2;
+}
+constexpr int kScoreWords = kKeys * kQueries / 2;
+
+constexpr int shared_bytes(int dim) {
+    return SharedSize()
+        .take<std::uint32_t>(key_words(dim), 128)
+        .take<std::uint32_t>(key_words(dim), 128)
+        .take<std::uint32_t>(kStages * query_words(dim), 128)
+        .take<std::uint32_t>(kStages * query_words(dim), 128)
+        .take<std::uint32_t>(kScoreWords, 128)
+        .take<float>(2 * kQueries)
+        .bytes();
+}
+
+/// A head of a sequence: where its rows begin, and what it is.
+struct Head {
+    std::int32_t sequence;
+    std::int32_t head;
+    std::int32_t length;
+    std::int64_t hidden;
+    Visible visible;
+    const bf16* query;  // key and value lie `hidden` and 2 `hidden` further
+    const bf16* dy;
+    const bf16* y;
+    const float* log_sum_exp;
+    bf16* dquery;
+    float* dquery_sum;
+    float* delta;
+
+    __device__ int first_query_tile(int key_tile) const {
+        return sees_only_past(visible) ? key_tile * kKeys / kQueries : 0;
+    }
+    __device__ int last_query_tile(int key_tile) const {
+        const int last_key = key_tile * kKeys + kKeys - 1;
+        return (sees_only_future(visible) && last_key < length ? last_key : length - 1) / kQueries;
+    }
+    __device__ int first_key_tile(int query_tile) const {
+        return sees_only_future(visible) ? query_tile * kQueries / kKeys : 0;
+    }
+    __device__ int last_key_tile(int query_tile) const {
+        const int last_query = query_tile * kQueries + kQueries - 1;
+        return (sees_only_past(visible) && last_query < length ? last_query : length - 1) / kKeys;
+    }
+};
+
+template <int kDim>
+__device__ Head head_of(const Arguments& a, std::int64_t block) {
+    const Packing& packing = a.packing;
+    const int sequence = static_cast<int>(block / packing.heads), head = static_cast<int>(block % packing.heads);
+    const std::int64_t row = packing.offset[sequence], column = head * kDim, hidden = packing.hidden;
+    const std::int64_t statistic = head * packing.tokens + row;
+    return {.sequence = sequence,
+            .head = head,
+            .length = packing.offset[sequence + 1] - static_cast<std::int32_t>(row),
+            .hidden = hidden,
+            .visible = packing.visible,
+            .query = a.qkv + row * 3 * hidden + column,
+            .dy = a.dy + row * hidden + column,
+            .y = a.y + row * hidden + column,
+            .log_sum_exp = a.log_sum_exp + statistic,
+            .dquery = a.dqkv + row * 3 * hidden + column,
+            .dquery_sum = a.dquery + statistic * kDim,
+            .delta = a.delta + statistic};
+}
+
+struct Tiles {
+    std::uint32_t* keys;     // [kKeys][kDim]; at the end dk
+    std::uint32_t* values;   // [kKeys][kDim]; at the end dv
+    std::uint32_t* queries;  // [stage][kQueries][kDim]; at the end of a tile dq
+    std::uint32_t* dout;     // [stage][kQueries][kDim]
+    std::uint32_t* dscores;  // [kKeys][kQueries]
+    float* statistics;       // [log2 of sum of exp, delta][kQueries]
+};
+
+/// dk and dv of a warp's keys, not scaled yet.
+template <int kDim>
+struct Sums {
+    float dkey[kM][kDim / 8][4] = {};
+    float dvalue[kM][kDim / 8][4] = {};
+};
+
+/// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head.
+template <int kDim>
+__device__ void write_delta(const Head& head, float keep_scale) {
+    constexpr int kLanes = kDim / kPieceColumns;
+    const int column = thread_index() % kLanes * kPieceColumns;
+    for (int first = 0; first < head.length; first += kThreads / kLanes) {
+        const int row = first + thread_index() / kLanes;
+        float sum = 0;
+        if (row < head.length) {
+            const Floats8 dy = load8(head.dy + row * head.hidden + column);
+            const Floats8 y = load8(head.y + row * head.hidden + column, Cache::stream);
+#pragma unroll
+            for (int i = 0; i < kPieceColumns; ++i) sum = fmaf(dy[i], y[i], sum);
+        }
+#pragma unroll
+        for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
+        if (column == 0 && row < head.length) head.delta[row] = sum / keep_scale;
+    }
+}
+
+/// What probabilities of the queries of a tile are computed from, where nothing is seen such that they are 0.
+__device__ void write_statistics(float* statistics, const Head& head, int first_query) {
+    const int query = first_query + thread_index() % kQueries;
+    if (thread_index() < kQueries) {
+        const float log_sum_exp = query < head.length ? head.log_sum_exp[query] : -kInfinity;
+        statistics[thread_index()] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
+    } else {
+        statistics[thread_index()] = query < head.length ? head.delta[query] : 0.0f;
+    }
+}
+
+using Block = float[kM][kChunk / 8][4];                // [a warp's keys][queries of a chunk]
+using LeftFactor = std::uint32_t[kM][kChunk / 16][4];  // the same, rounded
+
+/// product += rows of a warp of `left` times the transpose of rows [row, row + kChunk) of `right`.
+template <int kDim>
+__device__ void add_row_products(Block& product, const std::uint32_t* left, const std::uint32_t* right, int row) {
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+        std::uint32_t a[kM][4];
+#pragma unroll
+        for (int m = 0; m < kM; ++m) load_left<kDim>(a[m], left, warp_index() * kWarpKeys + 16 * m, 2 * k);
+#pragma unroll
+        for (int n = 0; n < kChunk / 16; ++n) {
+            std::uint32_t b[4];
+            load_right_transposed<kDim>(b, right, row + 16 * n, 2 * k);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&product[m][2 * n], a[m], b);
+        }
+    }
+}
+
+/// sum += left times rows [row, row + kChunk) of `right`.
+template <int kDim>
+__device__ void add_products(float (&sum)[kM][kDim / 8][4], const LeftFactor& left, const std::uint32_t* right,
+                             int row) {
+#pragma unroll
+    for (int k = 0; k < kChunk / 16; ++k) {
+#pragma unroll
+        for (int n = 0; n < kDim / 16; ++n) {
+            std::uint32_t b[4];
+            load_right<kDim>(b, right, row + 16 * k, 2 * n);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m][k], b);
+        }
+    }
+}
+
+__device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
+#pragma unroll
+    for (int n = 0; n < kChunk / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const KeyRange seen = visible_keys(head.visible, first_query + 8 * n + lane_pair() + e, head.length);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int key = first_key + 16 * m + 8 * half + lane_group();
+                    if (key < seen.first || key >= seen.end || key >= head.length)
+                        score[m][n][2 * half + e] = -kInfinity;
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of a warp's key octets for 16 queries: [query residue, of the lane's pair][query half].
+struct Keep {
+    std::uint32_t word[2][2];
+};
+
+__device__ Keep keep_of(const Drop& drop, int query_block, int first_key) {
+    Keep keep;
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+        const PhiloxBits bits = drop.bits(query_block, first_key / kDropoutKeys, lane_pair() + e, lane_group());
+        const bool upper = first_key % kDropoutKeys != 0;  // octets 4 to 7
+        keep.word[e][0] = bytes_at_least(upper ? bits.word[1] : bits.word[0], drop.threshold);
+        keep.word[e][1] = bytes_at_least(upper ? bits.word[3] : bits.word[2], drop.threshold);
+    }
+    return keep;
+}
+
+/// Scores become probabilities after dropout, gradients of probabilities those of scores; both without the factor
+/// keep_scale. Rounded.
+template <bool kDrops>
+__device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const Block& score, const Block& gradient,
+                              const float* statistics, float log2_scale, const Drop& drop, int query_block,
+                              int first_key) {
+#pragma unroll
+    for (int k = 0; k < kChunk / 16; ++k) {
+        Keep keep{};
+        if constexpr (kDrops) keep = keep_of(drop, query_block + k, first_key);
+#pragma unroll
+        for (int query_half = 0; query_half < 2; ++query_half) {
+            const int n = 2 * k + query_half;
+            const Floats2 log2_sum = load2(statistics + 8 * n + lane_pair());
+            const Floats2 delta = load2(statistics + kQueries + 8 * n + lane_pair());
+#pragma unroll
+            for (int m = 0; m < kM; ++m) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int word = 2 * query_half + half, octet = 2 * m + half;
+                    float p[2], ds[2];
+#pragma unroll
+                    for (int e = 0; e < 2; ++e) {
+                        p[e] = fast_exp2(fmaf(score[m][n][2 * half + e], log2_scale, -log2_sum.value[e]));
+                        float dp = gradient[m][n][2 * half + e];
+                        if constexpr (kDrops) dp = kept(dp, keep.word[e][query_half], octet);
+                        ds[e] = p[e] * (dp - delta.value[e]);
+                    }
+                    dscore[m][k][word] = pack_bf16(ds[0], ds[1]);
+                    probability[m][k][word] = pack_bf16(p[0], p[1]);
+                    if constexpr (kDrops) {
+                        probability[m][k][word] &= keep_pair(keep.word[0][query_half], keep.word[1][query_half], octet);
+                    }
+                }
+            }
+        }
+    }
+}
+
+__device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, int row) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int k = 0; k < kChunk / 16; ++k) {
+#pragma unroll
+            for (int word = 0; word < 4; ++word) {
+                const int key = warp_index() * kWarpKeys + 16 * m + 8 * (word % 2) + lane_group();
+                const int piece = (row + 16 * k) / kPieceColumns + word / 2;
+                dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair()) / 4] = dscore[m][k][word];
+            }
+        }
+    }
+}
+
+/// What queries [row, row + kChunk) of a tile give to dk and dv of the warp's keys, and their gradients of scores.
+template <int kDim, bool kDrops>
+__device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head, const Drop& drop,
+                          int first_query, int row, int first_key) {
+    Block score = {}, gradient = {};
+    add_row_products<kDim>(score, tiles.keys, tiles.queries, row);
+    if (!sees_all(head.visible, first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
+        hide(score, head, first_query + row, first_key);
+    }
+    add_row_products<kDim>(gradient, tiles.values, tiles.dout, row);
+    LeftFactor probability, dscore;
+    differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, drop,
+                          (first_query + row) / kDropoutQueries, first_key);
+    add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
+    store_dscores(tiles.dscores, dscore, row);
+    add_products<kDim>(sums.dkey, dscore, tiles.queries, row);
+}
+
+/// dq of a tile: a warp takes half of the queries and half of the columns, over all keys.
+template <int kDim>
+__device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
+    constexpr int kRows = kQueries / 2, kPieces = kDim / kPieceColumns / 2;
+    const int row = warp_index() % 2 * kRows, piece = warp_index() / 2 * kPieces;
+    const int first_query = query_tile * kQueries, keys = head.length - key_tile * kKeys;
+    if (first_query + row >= head.length) return;
+    float sum[kM][kPieces][4] = {};
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+        if (16 * k >= keys) break;
+        std::uint32_t left[kM][4];
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+            load_left_transposed<kQueries>(left[m], tiles.dscores, 16 * k, (row + 16 * m) / kPieceColumns);
+        }
+#pragma unroll
+        for (int n = 0; n < kPieces / 2; ++n) {
+            std::uint32_t right[4];
+            load_right<kDim>(right, tiles.keys, 16 * k, piece + 2 * n);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], right);
+        }
+    }
+    const bool first = key_tile == head.first_key_tile(query_tile), last = key_tile == head.last_key_tile(query_tile);
+    float factor[kM][2];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            factor[m][half] = a.scale * a.drop.keep_scale;
+            const int query = first_query + row + 16 * m + 8 * half + lane_group();
+            if (query >= head.length || (first && last)) continue;
+            float* so_far = head.dquery_sum + static_cast<std::int64_t>(query) * kDim + piece * kPieceColumns;
+#pragma unroll
+            for (int n = 0; n < kPieces; ++n) {
+                float* at = so_far + 8 * n + lane_pair();  // written and read by this thread alone
+                Floats2 x{{sum[m][n][2 * half], sum[m][n][2 * half + 1]}};
+                if (!first) {
+                    const Floats2 before = load2(at);
+                    x = {{x.value[0] + before.value[0], x.value[1] + before.value[1]}};
+                }
+                if (!last) store2(at, x);
+                sum[m][n][2 * half] = x.value[0];
+                sum[m][n][2 * half + 1] = x.value[1];
+            }
+        }
+    }
+    if (!last) return;
+    store_rounded<kDim>(tiles.queries, row, piece, sum, factor);
+    warp_barrier();  // the warp's part of dq is written
+    write_rows<kDim, kRows, kPieces>(head.dquery + static_cast<std::int64_t>(first_query) * 3 * head.hidden,
+                                     3 * head.hidden, head.length - first_query, tiles.queries, row, piece);
+}
+
+/// dk and dv of a key tile, through the tiles of keys and values, of which each warp takes the rows of its keys.
+template <int kDim>
+__device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head,
+                           int first_key) {
+    constexpr int kPieces = kDim / kPieceColumns;
+    const int row = warp_index() * kWarpKeys;
+    const float of_key = a.scale * a.drop.keep_scale, of_value = a.drop.keep_scale;
+    const float key_factor[kM][2] = {{of_key, of_key}, {of_key, of_key}};
+    const float value_factor[kM][2] = {{of_value, of_value}, {of_value, of_value}};
+    store_rounded<kDim>(tiles.keys, row, 0, sums.dkey, key_factor);
+    store_rounded<kDim>(tiles.values, row, 0, sums.dvalue, value_factor);
+    warp_barrier();  // the warp's rows of both are written
+    const std::int64_t stride = 3 * head.hidden;
+    bf16* dkey = head.dquery + head.hidden + first_key * stride;
+    write_rows<kDim, kWarpKeys, kPieces>(dkey, stride, head.length - first_key, tiles.keys, row, 0);
+    write_rows<kDim, kWarpKeys, kPieces>(dkey + head.hidden, stride, head.length - first_key, tiles.values, row, 0);
+}
+
+template <int kDim>
+__device__ void start_queries(const Tiles& tiles, const Head& head, int query_tile) {
+    const int stage = query_tile % kStages * query_words(kDim), first = query_tile * kQueries;
+    start_rows<kDim, kQueries, kThreads>(tiles.queries + stage, head.query + first * 3 * head.hidden, 3 * head.hidden,
+                                         head.length - first);
+    start_rows<kDim, kQueries, kThreads>(tiles.dout + stage, head.dy + first * head.hidden, head.hidden,
+                                         head.length - first);
+}
+
+template <int kDim>
+__device__ void start_keys(const Tiles& tiles, const Head& head, int key_tile) {
+    const std::int64_t first = key_tile * kKeys, stride = 3 * head.hidden;
+    const bf16* key = head.query + head.hidden + first * stride;
+    const int rows = head.length - static_cast<int>(first);
+    start_rows<kDim, kKeys, kThreads>(tiles.keys, key, stride, rows);
+    start_rows<kDim, kKeys, kThreads>(tiles.values, key + head.hidden, stride, rows);
+}
+
+template <int kDim, bool kDrops>
+__device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head& head, const Drop& drop,
+                              int key_tile) {
+    const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
+    const int warp_key = key_tile * kKeys + warp_index() * kWarpKeys;
+    start_keys<kDim>(tiles, head, key_tile);
+    start_queries<kDim>(tiles, head, first_tile);
+    commit_copies();
+    write_statistics(tiles.statistics, head, first_tile * kQueries);
+    Sums<kDim> sums;
+    for (int tile = first_tile; tile <= last_tile; ++tile) {
+        wait_for_copies<0>();
+        block_barrier();  // this tile and its statistics are there for all, and all have read what the last one left
+        if (tile < last_tile) start_queries<kDim>(tiles, head, tile + 1);
+        commit_copies();
+        const int stage = tile % kStages * query_words(kDim);
+        Tiles now = tiles;
+        now.queries += stage;
+        now.dout += stage;
+#pragma unroll 1
+        for (int row = 0; row < kQueries; row += kChunk) {
+            if (warp_key >= head.length || tile * kQueries + row >= head.length) break;
+            add_chunk<kDim, kDrops>(sums, now, a, head, drop, tile * kQueries, row, warp_key);
+        }
+        block_barrier();  // the gradients of scores are written; queries and statistics are read
+        if (tile < last_tile) write_statistics(tiles.statistics, head, (tile + 1) * kQueries);
+        add_dquery<kDim>(now, a, head, tile, key_tile);
+    }
+    block_barrier();  // all have read the keys
+    write_sums(sums, tiles, a, head, key_tile * kKeys);
+}
+
+template <int kDim, bool kDrops>
+__global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
+    const Packing& packing = a.packing;
+    clear_outside(packing, block_x(), blocks_x(),
+                  [&](std::int64_t row) { clear_row(a.dqkv + row * 3 * packing.hidden, 3 * packing.hidden); });
+    if (packing.sequences == 0) return;
+    const Head head = head_of<kDim>(a, block_x());
+    if (head.length == 0) return;
+    SharedArena arena;
+    Tiles tiles;
+    tiles.keys = arena.take<std::uint32_t>(key_words(kDim), 128);
+    tiles.values = arena.take<std::uint32_t>(key_words(kDim), 128);
+    tiles.queries = arena.take<std::uint32_t>(kStages * query_words(kDim), 128);
+    tiles.dout = arena.take<std::uint32_t>(kStages * query_words(kDim), 128);
+    tiles.dscores = arena.take<std::uint32_t>(kScoreWords, 128);
+    tiles.statistics = arena.take<float>(2 * kQueries);
+    Drop drop{};
+    if constexpr (kDrops) drop = drop_of(a.drop, head.sequence, head.head);
+    write_delta<kDim>(head, a.drop.keep_scale);
+    for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
+        block_barrier();  // delta is written; what is left of the last key tile is read
+        pass_key_tile<kDim, kDrops>(tiles, a, head, drop, key_tile);
+    }
+}
+
+template <int kDim, bool kDrops>
+void start(const AttentionBackward& a, Stream stream) {
+    const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
+    const double scale = 1 / std::sqrt(static_cast<double>(kDim));
+    launch("attention_backward", backward_kernel<kDim, kDrops>,
+           {.grid = {.x = std::max<std::int64_t>(sequences * a.heads, 1)},
+            .threads = kThreads,
+            .shared_bytes = shared_bytes(kDim)},
+           stream,
+           Arguments{.dqkv = a.dqkv.data<bf16>(),
+                     .dquery = a.scratch.data<float>(),
+                     .delta = a.scratch.data<float>() + tokens * a.y.cols,
+                     .dy = a.dy.data<bf16>(),
+                     .y = a.y.data<bf16>(),
+                     .qkv = a.qkv.data<bf16>(),
+                     .log_sum_exp = a.log_sum_exp.data<float>(),
+                     .packing = {.offset = a.offset.data<std::int32_t>(),
+                                 .sequences = static_cast<std::int32_t>(sequences),
+                                 .heads = static_cast<std::int32_t>(a.heads),
+                                 .tokens = tokens,
+                                 .hidden = a.y.cols,
+                                 .visible = a.visible},
+                     .log2_scale = static_cast<float>(1.4426950408889634 * scale),
+                     .scale = static_cast<float>(scale),
+                     .drop = drop_arguments(a.dropout)});
+}
+
+}  // namespace
+
+namespace device_code {
+
+void attention_backward(const AttentionBackward& a, Stream stream) {
+    const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
+    if (a.y.cols / a.heads == 64) {
+        drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
+    } else {
+        drops ? start<32, true>(a, stream) : start<32, false>(a, stream);
+    }
+}
+
+}  // namespace device_code
+
+}  // namespace cloze
