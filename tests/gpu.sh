@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Runs every test of device code on this machine's GPU.
 #
-#   bash tests/gpu.sh            builds, runs the cases, then compute-sanitizer's tools over the small ones
+#   bash tests/gpu.sh            builds, runs the cases, records what each instruction computes, then runs the small
+#                                cases under compute-sanitizer
 #   bash tests/gpu.sh --quick    without compute-sanitizer
 #
 # Needs nvcc, CMake, Ninja, a C++20 compiler, Python and Catch2, which may lie in .carry/ (tests/carry.sh).
 # Takes less than four minutes on 16 cores: what does not fit any more is reported as failed. A stage that fails does
-# not stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log, and
-# device_kernels_test.xml.
+# not stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log,
+# cases.xml, and the record of the instructions under the device's name, such as h100.bin: it belongs into
+# tests/instructions/, where the emulator is held to it.
 # Exit code 0: nothing failed; 1: something did; 6: there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,10 +61,10 @@ record() { # NAME passed|failed|skipped SECONDS DETAIL
 }
 
 summarise() {
-    python3 tests/project/gpu_summary.py "$STATE/facts" "$STATE/stages" "$out/device_kernels_test.xml" "$out/gpu.json"
+    python3 tests/project/gpu_summary.py "$STATE/facts" "$STATE/stages" "$out/cases.xml" "$out/gpu.json"
 }
 
-# stage NAME SECONDS COMMAND...: one program, at most so long. Output goes to the log, its end to the screen if it fails.
+# stage NAME SECONDS COMMAND...: one program, at most so long. What it says is logged, its end shown if it fails.
 stage() {
     local name=$1 limit=$(($2 * SLOWNESS)) left=$((TIME_LIMIT - SECONDS)) log=$STATE/$1.log
     local code=0 began=$EPOCHREALTIME detail
@@ -94,15 +96,19 @@ build() {
         options+=("-DCMAKE_PREFIX_PATH=$PWD/.carry")
     fi
     stage configure 40 cmake -S . -B $BUILD "${options[@]}"
-    stage build 150 cmake --build $BUILD -j "$CORES" --target device_kernels_test -- -k 0
+    stage build 150 cmake --build $BUILD -j "$CORES" \
+        --target device_kernels_test device_instructions_test record_instructions -- -k 0
 }
 
 # Each case is a process of its own: one that breaks the device does not take the others along.
 run_cases() {
-    stage cases 60 ctest --test-dir $BUILD --tests-regex '^device_kernels_test:' -j $((CORES < 8 ? CORES : 8)) \
-        --timeout 30 --output-on-failure --test-output-size-passed 65536 \
-        --output-junit "$(realpath "$out")/device_kernels_test.xml"
+    stage cases 60 ctest --test-dir $BUILD --tests-regex '^device_[a-z]*_test' -j $((CORES < 8 ? CORES : 8)) \
+        --timeout 30 --no-tests=error --output-on-failure --test-output-size-passed 65536 \
+        --output-junit "$(realpath "$out")/cases.xml"
 }
+
+# h100 of "NVIDIA H100 80GB HBM3"
+short_name() { gpu_says name | sed 's/^NVIDIA //; s/[^A-Za-z0-9].*//' | tr '[:upper:]' '[:lower:]'; }
 
 # CLOZE_TEST_SANITIZER: buffers without canaries and NaN, each case once. Calls of CUDA that fail are our own cases.
 sanitize() {
@@ -132,16 +138,15 @@ main() {
 
     rm -rf "$STATE"
     mkdir -p "$STATE" "$out"
-    rm -f "$out"/{gpu.json,gpu.log,device_kernels_test.xml}
+    rm -f "$out"/{gpu.json,gpu.log,cases.xml}
     facts | tee "$STATE/facts"
     build
-    if [ -x $TEST ]; then
-        run_cases
-        if [ $quick = no ]; then
-            sanitize memcheck --leak-check full --report-api-errors no
-            sanitize racecheck
-            sanitize initcheck
-        fi
+    run_cases
+    stage record 20 $BUILD/bin/record_instructions "$out/$(short_name).bin"
+    if [ $quick = no ]; then
+        sanitize memcheck --leak-check full --report-api-errors no
+        sanitize racecheck
+        sanitize initcheck
     fi
     summarise
 }

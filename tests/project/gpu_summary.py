@@ -3,8 +3,8 @@
 
     python3 tests/project/gpu_summary.py FACTS STAGES CASES.xml SUMMARY.json
 
-FACTS has lines `name<TAB>value`; STAGES has lines `name<TAB>passed|failed|skipped<TAB>seconds<TAB>detail`; CASES.xml is what
-ctest --output-junit left, if it got so far. Exits with 1 if anything failed, or if no case ran. Tested by
+FACTS has lines `name<TAB>value`; STAGES has lines `name<TAB>passed|failed|skipped<TAB>seconds<TAB>detail`; CASES.xml is
+what ctest --output-junit left, if it got so far. Exits with 1 if anything failed, or if no case ran. Tested by
 tests/project/gpu_summary_test.py.
 """
 
@@ -42,8 +42,8 @@ def summary_of(facts: dict, stages: list, cases: list) -> dict:
 
 
 def failures(summary: dict) -> list:
-    lines = [f"{stage['name']}: {stage['detail'] or 'failed'}" for stage in summary["stages"] if stage["status"] == "failed"]
-    lines += summary["failing"]
+    stages = [stage for stage in summary["stages"] if stage["status"] == "failed"]
+    lines = [f"{stage['name']}: {stage['detail'] or 'failed'}" for stage in stages] + summary["failing"]
     if summary["cases"]["passed"] == 0:
         lines.append("no case passed: nothing was tested")
     return lines

@@ -24,8 +24,8 @@ echo "cmake $*"
 [[ $* == *--build* ]] || exit 0
 [ "${BUILDS:-yes}" = yes ] || exit 2
 mkdir -p build-gpu/bin
-printf '#!/bin/sh\n' >build-gpu/bin/device_kernels_test
-chmod +x build-gpu/bin/device_kernels_test
+printf '#!/bin/sh\necho recorded >"$1"\n' >build-gpu/bin/record_instructions
+chmod +x build-gpu/bin/record_instructions
 END
 stand_in ctest <<'END'
 while [ "$1" != --output-junit ]; do shift; done
@@ -39,8 +39,8 @@ echo "========= ERROR SUMMARY: ${HAZARDS:-0} errors"
 END
 
 failures=0
-# expect EXIT_CODE PATTERN [ARGUMENT...]: runs gpu.sh on the machine that the variables describe; the pattern stands on the
-# screen, in the log or in the summary.
+# expect EXIT_CODE PATTERN [ARGUMENT...]: runs gpu.sh on the machine that the variables describe. The pattern stands on
+# the screen, in the log or in the summary.
 expect() {
     local code=0 output wanted=$1 pattern=$2
     shift 2
@@ -49,7 +49,8 @@ expect() {
         bash "$folder/checkout/tests/gpu.sh" "$@" 2>&1) || code=$?
     output+=$(cat "$folder"/out/* 2>/dev/null || true)
     if [ "$code" != "$wanted" ] || ! grep -q -- "$pattern" <<<"$output"; then
-        printf 'gpu.sh %s: expected exit code %s and "%s", got %s and:\n%s\n' "$*" "$wanted" "$pattern" "$code" "$output"
+        printf 'gpu.sh %s: expected exit code %s and "%s", got %s and:\n%s\n' \
+            "$*" "$wanted" "$pattern" "$code" "$output"
         failures=$((failures + 1))
     fi
 }
@@ -66,7 +67,8 @@ CASE=fail expect 1 'sanitizer 1 --tool memcheck'
 HAZARDS=3 expect 1 '^failed: racecheck: ERROR SUMMARY: 3 errors'
 HAZARDS=3 expect 1 'sanitizer 1 --tool initcheck'
 BUILDS=no expect 1 '^failed: build: exit code 2'
-BUILDS=no expect 1 'nothing was tested'
+expect 0 '^recorded'
+BUILDS=no expect 1 '^failed: record: exit code 127'
 HAZARDS=3 expect 0 '^1 passed' --quick
 
 [ $failures = 0 ] && echo "gpu.sh: every case as expected"
