@@ -1,8 +1,8 @@
-// LayerNorm of rows on a device, as row-wise ops share it; the host's twin is kernels/normalized_rows.h. An
+// LayerNorm of rows on a device, as layer_norm and embedding share it; the host's twin is kernels/normalized_rows.h. An
 // op brings what stands around the norm, inlined into the kernels below:
 //
 //   forward    op.load(x, addend);  op.add(x, addend);  sum = x as stored;  y = gamma * (sum - mean) * rstd + beta;
-//              op.leave(y);  y is stored
+//              op.leave(y);  y is stored. Loads come first for the whole row, without branches, and so fly together.
 //   backward   op.enter(dy);  gradient = rstd * (g - average(g) - xhat * average(g * xhat));  op.leave(gradient, sums)
 //
 // A row of up to 1,024 columns is read once and stays in registers, eight columns a lane in each of `groups` =
@@ -16,7 +16,7 @@
 //
 // Wider rows take the kernels called wide: a warp a row, which is read again from the caches for each pass.
 //
-// Tested by tests/kernels/device/layer_norm_test.cpp.
+// Tested by tests/kernels/device/layer_norm_test.cpp and tests/kernels/device/embedding_test.cpp.
 #pragma once
 
 #include "kernels/core/launch.h"
