@@ -307,7 +307,8 @@ TEST_CASE("embedding on a device adds the tables' gradients bit for bit as the p
             check(DType::bf16, rows, 8, {.padding = rows / 30, .ids = ids});
         check(DType::f32, 701, 8, {.ids = ids});  // runs of up to 11 pieces, in eight shares
     }
-    check(DType::f32, 2177, 8, {.ids = Ids::same});  // 35 pieces: more than a warp has lanes
+    // 35 pieces, more than a warp has lanes: runs that end anywhere in them.
+    for (const Ids ids : {Ids::mixed, Ids::skewed, Ids::same}) check(DType::f32, 2177, 8, {.ids = ids});
     check(DType::f32, 197, 264, {.ids = Ids::skewed, .accumulate = true});
     check(DType::bf16, 197, 1032, {.ids = Ids::skewed, .accumulate_word = false});
 }
@@ -320,6 +321,24 @@ TEST_CASE("embedding on a device has the same bits under every schedule") {
                      {.padding = 3, .ids = Ids::skewed, .accumulate = accumulate, .accumulate_word = accumulate});
         const Result first = run<DeviceMemory>(c, c.dtype);
         for_schedules(schedules(), [&] { CHECK(run<DeviceMemory>(c, c.dtype).same_bits(first)); });
+    }
+}
+
+TEST_CASE("embedding's statistics on a device are those of the sum as it is kept") {
+    if (!device_or_skip()) return;
+    for (const std::int64_t hidden : {264, 1032}) {
+        const Case c(DType::bf16, 5, hidden);
+        Result got;
+        run_forward<DeviceMemory>(c, c.dtype, got);
+        for (std::int64_t row = 0; row < c.rows; ++row) {
+            double mean = 0, variance = 0;
+            for (std::int64_t col = 0; col < hidden; ++col) mean += got.sum.get(row, col) / static_cast<double>(hidden);
+            for (std::int64_t col = 0; col < hidden; ++col) {
+                variance += std::pow(got.sum.get(row, col) - mean, 2) / static_cast<double>(hidden);
+            }
+            CHECK(std::abs(got.mean[row] - mean) < 1e-6);
+            CHECK(std::abs(got.rstd[row] * std::sqrt(variance) - 1) < 1e-6);
+        }
     }
 }
 
