@@ -69,6 +69,12 @@ __global__ void add_one(T* y, const T* x, std::int64_t count) {
     }
 }
 
+template <typename T>
+__global__ void load_first(float* y, const T* x, int wanted) {
+    const std::int64_t i = flat_index() * 8;
+    store8(y + i, load8_or_zero(thread_index() < wanted, x + i));
+}
+
 __global__ void round_pairs(std::uint32_t* pair, const float* x) {
     pair[flat_index()] = pack_bf16(x[2 * flat_index()], x[2 * flat_index() + 1]);
 }
@@ -232,6 +238,22 @@ TEST_CASE("bytes are compared with a threshold and permuted four at a time") {
             };
             CHECK(moved[2 * i + 1] == (sign(a, 0) | sign(a, 1) << 8 | sign(b, 3) << 16 | sign(b, 1) << 24));
         }
+    }
+}
+
+TEST_CASE("loads that are not wanted are zero and touch no memory") {
+    if (!device_or_skip()) return;
+    constexpr int kWanted = 5;
+    const std::vector<float> x = random_floats(8 * kWanted, 4);
+    const std::vector<bf16> half(x.begin(), x.end());
+    const DeviceVector<float> in(x), out(256), half_out(256);
+    const DeviceVector<bf16> half_in(half);
+    launch("test", load_first<float>, {.grid = {}, .threads = 32}, {}, out.data(), in.data(), kWanted);
+    launch("test", load_first<bf16>, {.grid = {}, .threads = 32}, {}, half_out.data(), half_in.data(), kWanted);
+    const std::vector<float> got = out.values(), half_got = half_out.values();
+    for (std::size_t i = 0; i < 256; ++i) {
+        CHECK(got[i] == (i < x.size() ? x[i] : 0.0f));
+        CHECK(half_got[i] == (i < x.size() ? static_cast<float>(half[i]) : 0.0f));
     }
 }
 
