@@ -15,7 +15,8 @@ namespace cloze::test {
 /// On a GPU, whose schedules cannot be chosen, `count` times.
 void for_schedules(int count, const std::function<void()>& body);
 
-/// Schedules of a case: few in a quick run, many where CLOZE_TEST_LONG is set.
+/// Schedules of a case: few in a quick run, many where CLOZE_TEST_LONG is set, CLOZE_TEST_SCHEDULES of them where that
+/// is.
 int schedules();
 
 /// True where device code can run here; else the case is skipped, and returns.
