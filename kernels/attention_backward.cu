@@ -143,12 +143,12 @@ __device__ void write_delta(const Head& head, float keep_scale) {
 
 /// What probabilities of the queries of a tile are computed from, where nothing is seen such that they are 0.
 __device__ void write_statistics(float* statistics, const Head& head, int first_query) {
-    const int query = first_query + thread_index() % kQueries;
-    if (thread_index() < kQueries) {
+    const int thread = thread_index_here(), query = first_query + thread % kQueries;
+    if (thread < kQueries) {
         const float log_sum_exp = query < head.length ? head.log_sum_exp[query] : -kInfinity;
-        statistics[thread_index()] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
+        statistics[thread] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
     } else {
-        statistics[thread_index()] = query < head.length ? head.delta[query] : 0.0f;
+        statistics[thread] = query < head.length ? head.delta[query] : 0.0f;
     }
 }
 
@@ -190,16 +190,17 @@ __device__ void add_products(float (&sum)[kM][kDim / 8][4], const LeftFactor& le
 }
 
 __device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
+    const int thread = thread_index_here();
 #pragma unroll
     for (int n = 0; n < kChunk / 8; ++n) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-            const KeyRange seen = visible_keys(head.visible, first_query + 8 * n + lane_pair() + e, head.length);
+            const KeyRange seen = visible_keys(head.visible, first_query + 8 * n + lane_pair(thread) + e, head.length);
 #pragma unroll
             for (int m = 0; m < kM; ++m) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    const int key = first_key + 16 * m + 8 * half + lane_group();
+                    const int key = first_key + 16 * m + 8 * half + lane_group(thread);
                     if (key < seen.first || key >= seen.end || key >= head.length)
                         score[m][n][2 * half + e] = -kInfinity;
                 }
@@ -301,7 +302,8 @@ __device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments&
 template <int kDim>
 __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
     constexpr int kRows = kQueries / 2, kPieces = kDim / kPieceColumns / 2;
-    const int row = warp_index() % 2 * kRows, piece = warp_index() / 2 * kPieces;
+    const int thread = thread_index_here(), warp = thread / kWarpThreads;
+    const int row = warp % 2 * kRows, piece = warp / 2 * kPieces;
     const int first_query = query_tile * kQueries, keys = head.length - key_tile * kKeys;
     if (first_query + row >= head.length) return;
     float sum[kM][kPieces][4] = {};
@@ -328,12 +330,12 @@ __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& h
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             factor[m][half] = a.scale * a.drop.keep_scale;
-            const int query = first_query + row + 16 * m + 8 * half + lane_group();
+            const int query = first_query + row + 16 * m + 8 * half + lane_group(thread);
             if (query >= head.length || (first && last)) continue;
             float* so_far = head.dquery_sum + static_cast<std::int64_t>(query) * kDim + piece * kPieceColumns;
 #pragma unroll
             for (int n = 0; n < kPieces; ++n) {
-                float* at = so_far + 8 * n + lane_pair();  // written and read by this thread alone
+                float* at = so_far + 8 * n + lane_pair(thread);  // written and read by this thread alone
                 Floats2 x{{sum[m][n][2 * half], sum[m][n][2 * half + 1]}};
                 if (!first) {
                     const Floats2 before = load2(at);
@@ -357,7 +359,7 @@ template <int kDim>
 __device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head,
                            int first_key) {
     constexpr int kPieces = kDim / kPieceColumns;
-    const int row = warp_index() * kWarpKeys;
+    const int row = thread_index_here() / kWarpThreads * kWarpKeys;
     const float of_key = a.scale * a.drop.keep_scale, of_value = a.drop.keep_scale;
     const float key_factor[kM][2] = {{of_key, of_key}, {of_key, of_key}};
     const float value_factor[kM][2] = {{of_value, of_value}, {of_value, of_value}};

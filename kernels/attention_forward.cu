@@ -104,12 +104,13 @@ __device__ void add_scores(Scores& score, const std::uint32_t* queries, const st
 }
 
 __device__ void hide(Scores& score, Visible visible, int first_query, int first_key, int length) {
+    const int thread = thread_index_here();
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const KeyRange seen = visible_keys(visible, first_query + 16 * m + 8 * (i / 2) + lane_group(), length);
-            const int key = first_key + lane_pair() + i % 2;
+            const KeyRange seen = visible_keys(visible, first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
+            const int key = first_key + lane_pair(thread) + i % 2;
 #pragma unroll
             for (int n = 0; n < kKeyOctets; ++n) {
                 if (key + 8 * n < seen.first || key + 8 * n >= seen.end) score[m][n][i] = -kInfinity;
@@ -194,7 +195,7 @@ __device__ void add_values(Rows<kDim>& rows, const Probabilities& probability, c
 /// Writes y and log_sum_exp of a warp's rows, through its own rows of `tile`.
 template <int kDim>
 __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Arguments& a, const Share& share) {
-    const int warp_row = warp_index() * kWarpQueries;
+    const int thread = thread_index_here(), warp_row = thread / kWarpThreads * kWarpQueries;
     const std::int64_t first_row = share.sequence.first_row + share.first_query;
     const int count = share.sequence.length - share.first_query;
     float factor[kM][2];
@@ -206,8 +207,8 @@ __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Argumen
             sum += shuffle_xor(sum, 1);
             sum += shuffle_xor(sum, 2);
             factor[m][half] = sum == 0 ? 0.0f : a.drop.keep_scale / sum;
-            const int row = warp_row + 16 * m + 8 * half + lane_group();
-            if (lane_pair() == 0 && row < count) {
+            const int row = warp_row + 16 * m + 8 * half + lane_group(thread);
+            if (lane_pair(thread) == 0 && row < count) {
                 a.log_sum_exp[share.head * a.packing.tokens + first_row + row] =
                     sum == 0 ? -kInfinity : fmaf(rows.maximum[m][half] * a.log2_scale, kLn2, logf(sum));
             }

@@ -11,8 +11,8 @@ A mutant is a name at the start of a line, then indented lines:
 `in` names the file and, where the original stands in it more than once, some text: then the original is looked for from
 there to the end of that function or struct. `-` is the original, `+` the defect, both of one or more lines; blanks and
 line ends count as one blank. An original that ends in `;` or `}` is made of statements, any other is an expression;
-without `+` the statements are left out. A mutant may have several such places. The test is a name as Catch2 takes it: `*`
-stands for any beginning or end. Lines that start with `#`, and blank ones, are for the reader.
+without `+` the statements are left out. A mutant may have several such places. The test is a name as Catch2 takes it:
+`*` stands for any beginning or end. Lines that start with `#`, and blank ones, are for the reader.
 """
 
 import re

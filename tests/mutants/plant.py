@@ -5,8 +5,8 @@
 
 FILEs are paths from ROOT. In the copies a place reads `{ if (mutant_is(17)) { defect } else { original } }`, or
 `(mutant_is(17) ? (defect) : (original))` for an expression; lines keep their numbers, and #line their file. Also writes
-FOLDER/mutant_names.cpp. Exits with 1 if an original does not stand exactly once where its mutant says: the code has moved
-on, and the list must follow. Tested by tests/mutants/scripts_test.py.
+FOLDER/mutant_names.cpp. Exits with 1 if an original does not stand exactly once where its mutant says: the code has
+moved on, and the list must follow. Tested by tests/mutants/scripts_test.py.
 """
 
 import argparse

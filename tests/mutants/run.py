@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the tests that must catch the mutants: first with none awake, which must pass, then with each of them, which must
-fail as its list says.
+"""Runs the tests that must catch the mutants: first with none awake, which must pass, then with each of them, which
+must fail as its list says.
 
     run.py [--jobs N] MUTANTS_TEST LIST...
 
@@ -78,7 +78,7 @@ def report(mutant: Mutant, run: Run) -> bool:
     elif run.finding:
         print(f"OTHERWISE {mutant.name}\n          expected {mutant.finding}, got {run.finding}: {words}")
     else:
-        print(f"SURVIVED  {mutant.name}\n          `{mutant.test}` passes; the mutant is at {mutant.list_file}:{mutant.line}")
+        print(f"SURVIVED  {mutant.name}\n          `{mutant.test}` passes; it is at {mutant.list_file}:{mutant.line}")
     return run.finding == mutant.finding
 
 

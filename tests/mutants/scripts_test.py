@@ -59,7 +59,7 @@ class Plant(unittest.TestCase):
         self.assertEqual(text.count("mutant_is(0)"), 2)
 
     def test_originals_of_more_lines(self):
-        text = planted("swapped\n" + "  in sums.cu: int twice(\n  - work();\n  - return 2 * a;\n  + return a;\n" + CAUGHT)
+        text = planted("idle\n  in sums.cu: int twice(\n  - work();\n  - return 2 * a;\n  + return a;\n" + CAUGHT)
         self.assertIn("{ if (mutant_is(0)) { return a; } else { work();\n    return 2 * a; } }", text)
 
     def test_what_is_refused(self):
