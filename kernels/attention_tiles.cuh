@@ -41,19 +41,29 @@ __device__ inline int byte_of(int row, int piece) {
     return (row * kPieces + (piece ^ swizzle_of<kColumns>(row))) * 16;
 }
 
-/// Starts to copy kRows rows, `stride` elements apart in memory; those from `rows` (at least 1) on become zero.
+/// Rows of a matrix of bf16: from `row` and `column` on.
+struct Source {
+    const bf16* matrix;
+    std::int64_t stride;
+    int row;
+    int column;
+    __device__ const bf16* at(int r, int c) const { return matrix + (row + r) * stride + (column + c); }
+};
+
+/// Starts to copy kRows rows; those from `rows` (at least 1) on become zero.
 template <int kColumns, int kRows, int kThreads>
-__device__ inline void start_rows(std::uint32_t* tile, const bf16* source, std::int64_t stride, int rows) {
+__device__ inline void start_rows(std::uint32_t* tile, const Source& source, int rows) {
     constexpr int kPieces = kColumns / kPieceColumns;
     static_assert(kRows * kPieces % kThreads == 0, "every thread copies as many pieces");
     const std::uint32_t address = shared_address(tile);
+    const int thread = thread_index_here();
 #pragma unroll
     for (int i = 0; i < kRows * kPieces / kThreads; ++i) {
-        const int index = i * kThreads + thread_index();
+        const int index = i * kThreads + thread;
         const int row = index / kPieces, piece = index % kPieces;
         const bool inside = row < rows;
         copy_async_16(address + static_cast<std::uint32_t>(byte_of<kColumns>(row, piece)),
-                      source + (inside ? row : 0) * stride + piece * kPieceColumns, inside ? 16 : 0);
+                      source.at(inside ? row : 0, piece * kPieceColumns), inside ? 16 : 0);
     }
 }
 
@@ -61,42 +71,43 @@ __device__ inline void start_rows(std::uint32_t* tile, const bf16* source, std::
 // first, the next piece. `row` is a multiple of 8, `piece` of 2.
 
 template <int kColumns>
-__device__ inline std::uint32_t address_rows_first(const std::uint32_t* tile, int row, int piece) {
-    const int lane_row = lane_index() % 16, lane_piece = lane_index() / 16 ^ swizzle_of<kColumns>(lane_row);
+__device__ inline std::uint32_t address_rows_first(const std::uint32_t* tile, int row, int piece, int lane) {
+    const int lane_row = lane % 16, lane_piece = lane / 16 ^ swizzle_of<kColumns>(lane_row);
     return shared_address(tile) +
            static_cast<std::uint32_t>((row + lane_row) * kColumns * 2 + (piece ^ lane_piece) * 16);
 }
 
 template <int kColumns>
-__device__ inline std::uint32_t address_pieces_first(const std::uint32_t* tile, int row, int piece) {
-    const int lane_row = lane_index() / 16 * 8 + lane_index() % 8;
-    const int lane_piece = lane_index() / 8 % 2 ^ swizzle_of<kColumns>(lane_row);
+__device__ inline std::uint32_t address_pieces_first(const std::uint32_t* tile, int row, int piece, int lane) {
+    const int lane_row = lane / 16 * 8 + lane % 8, lane_piece = lane / 8 % 2 ^ swizzle_of<kColumns>(lane_row);
     return shared_address(tile) +
            static_cast<std::uint32_t>((row + lane_row) * kColumns * 2 + (piece ^ lane_piece) * 16);
 }
 
 /// Left factor [16, 16] = tile[row + i][8 piece + k].
 template <int kColumns>
-__device__ inline void load_left(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::no>(word, address_rows_first<kColumns>(tile, row, piece));
+__device__ inline void load_left(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece, int lane) {
+    load_matrix<Transposed::no>(word, address_rows_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Left factor [16, 16] = tile[row + k][8 piece + i].
 template <int kColumns>
-__device__ inline void load_left_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::yes>(word, address_pieces_first<kColumns>(tile, row, piece));
+__device__ inline void load_left_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece,
+                                            int lane) {
+    load_matrix<Transposed::yes>(word, address_pieces_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Right factor [16, 16] = tile[row + k][8 piece + j], for add_product().
 template <int kColumns>
-__device__ inline void load_right(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::yes>(word, address_rows_first<kColumns>(tile, row, piece));
+__device__ inline void load_right(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece, int lane) {
+    load_matrix<Transposed::yes>(word, address_rows_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Right factor [16, 16] = tile[row + j][8 piece + k], for add_product().
 template <int kColumns>
-__device__ inline void load_right_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::no>(word, address_pieces_first<kColumns>(tile, row, piece));
+__device__ inline void load_right_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece,
+                                             int lane) {
+    load_matrix<Transposed::no>(word, address_pieces_first<kColumns>(tile, row, piece, lane));
 }
 
 /// sum[0], sum[1], side by side, += left [16, 16] right [16, 16].
@@ -109,25 +120,26 @@ __device__ inline void add_product(float (*sum)[4], const std::uint32_t (&left)[
 
 /// sum[m][n][i]: tile n of 16 x 8 in the m-th 16 rows. Row of element i, besides 16 m: lane / 4 + 8 (i / 2); column,
 /// besides 8 n: 2 (lane % 4) + i % 2.
-__device__ inline int lane_group() {
-    return lane_index() / 4;
+__device__ inline int lane_group(int thread = thread_index()) {
+    return thread % kWarpThreads / 4;
 }
-__device__ inline int lane_pair() {
-    return lane_index() % 4 * 2;
+__device__ inline int lane_pair(int thread = thread_index()) {
+    return thread % 4 * 2;
 }
 
 /// factor * sum, rounded, goes to rows [row, row + 16 kM) and the columns from 8 piece on of a tile.
 template <int kColumns, int kM, int kN>
 __device__ inline void store_rounded(std::uint32_t* tile, int row, int piece, const float (&sum)[kM][kN][4],
                                      const float (&factor)[kM][2]) {
+    const int thread = thread_index_here();
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const int to_row = row + 16 * m + 8 * half + lane_group();
+            const int to_row = row + 16 * m + 8 * half + lane_group(thread);
 #pragma unroll
             for (int n = 0; n < kN; ++n) {
-                tile[(byte_of<kColumns>(to_row, piece + n) + 2 * lane_pair()) / 4] =
+                tile[(byte_of<kColumns>(to_row, piece + n) + 2 * lane_pair(thread)) / 4] =
                     pack_bf16(sum[m][n][2 * half] * factor[m][half], sum[m][n][2 * half + 1] * factor[m][half]);
             }
         }
@@ -139,9 +151,10 @@ __device__ inline void store_rounded(std::uint32_t* tile, int row, int piece, co
 template <int kColumns, int kRows, int kPieces>
 __device__ inline void write_rows(bf16* destination, std::int64_t stride, int rows, const std::uint32_t* tile, int row,
                                   int piece) {
+    const int lane = thread_index_here() % kWarpThreads;
 #pragma unroll
     for (int i = 0; i < kRows * kPieces / kWarpThreads; ++i) {
-        const int index = i * kWarpThreads + lane_index();
+        const int index = i * kWarpThreads + lane;
         const int from_row = row + index / kPieces, from_piece = piece + index % kPieces;
         if (from_row < rows) {
             copy_16(destination + from_row * stride + from_piece * kPieceColumns,
@@ -236,14 +249,16 @@ inline DropArguments drop_arguments(const AttentionDropout& dropout) {
 
 /// The random bits of one head of one sequence.
 struct Drop {
-    DropoutKey key;
+    const StepState* state;  // its key is read where it is used: ten round keys kept would fill registers
     std::uint64_t sample;
+    std::uint32_t layer;
     std::uint32_t head;
     ByteThreshold threshold;
 
     /// Where kernels/core/dropout.h has the 16 probabilities with these residues. Byte `octet` % 4 of word 2 * (query
     /// half) + octet / 4 is for key octet `octet`.
     __device__ PhiloxBits bits(int query_block, int key_block, int query_mod8, int key_mod8) const {
+        const DropoutKey key{state->dropout_key, layer, DropoutSite::attention_probabilities};
         return attention_dropout_bits(key, sample, head, static_cast<std::uint32_t>(query_block),
                                       static_cast<std::uint32_t>(key_block), static_cast<std::uint32_t>(query_mod8),
                                       static_cast<std::uint32_t>(key_mod8));
@@ -251,10 +266,7 @@ struct Drop {
 };
 
 __device__ inline Drop drop_of(const DropArguments& a, int sequence, int head) {
-    return {{a.state->dropout_key, a.layer, DropoutSite::attention_probabilities},
-            a.sample[sequence],
-            static_cast<std::uint32_t>(head),
-            a.threshold};
+    return {a.state, a.sample[sequence], a.layer, static_cast<std::uint32_t>(head), a.threshold};
 }
 
 /// All bits of the low half set where byte `byte` of `low` is kept, of the high half where that of `high` is; both are
