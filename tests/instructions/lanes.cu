@@ -1,6 +1,7 @@
 // What threads tell each other, and who they are: every output bit is fixed.
 #include "kernels/core/philox.h"
 #include "kernels/device/block.h"
+#include "kernels/device/double_sum.h"
 #include "kernels/device/shared.h"
 #include "tests/instructions/case_words.h"
 #include "tests/instructions/instructions.h"
@@ -61,6 +62,23 @@ __global__ void reduce_block(std::uint32_t* out, const std::uint32_t* in) {
     const std::int64_t at = case_index() * kThreads + thread_index();
     out[2 * at] = canonical_bits(block_sum(float_of_bits(in[at]), first));
     out[2 * at + 1] = canonical_bits(block_max(float_of_bits(in[at]), second));
+}
+
+__device__ void write_double(std::uint32_t* out, double value) {
+    const float low = static_cast<float>(value - static_cast<double>(static_cast<float>(value)));
+    out[0] = canonical_bits(static_cast<float>(value));
+    out[1] = canonical_bits(low);
+}
+
+// Doubles are written as two floats, which hold every bit of these sums.
+__global__ void reduce_doubles(std::uint32_t* out, const std::uint32_t* in) {
+    double* scratch = SharedArena().take<double>(kBlockSumDoubles);
+    const std::int64_t at = case_index() * kThreads + thread_index();
+    const double value = static_cast<double>(float_of_bits(in[at]));
+    out += 6 * at;
+    write_double(out, shuffle_xor(value, static_cast<int>(in[case_index() * kThreads] % 32)));
+    write_double(out + 2, warp_sum(value));
+    write_double(out + 4, block_sum(value, scratch));
 }
 
 __global__ void exchange_in_warp(std::uint32_t* out, const std::uint32_t* in) {
@@ -137,6 +155,13 @@ std::vector<Instruction> between_lanes() {
          .inputs = summand,
          .threads = kThreads,
          .shared_bytes = 2 * 4 * kBlockReductionFloats},
+        {.name = "sums of doubles",
+         .kernel = reduce_doubles,
+         .input_words = kThreads,
+         .output_words = 6 * kThreads,
+         .inputs = summand,
+         .threads = kThreads,
+         .shared_bytes = 8 * kBlockSumDoubles},
         {.name = "warp_barrier",
          .kernel = exchange_in_warp,
          .input_words = 32,

@@ -1,9 +1,11 @@
 // Loads, stores, tiles, asynchronous copies and conversions: every output bit is fixed.
 #include "kernels/device/block.h"
+#include "kernels/device/bytes.h"
 #include "kernels/device/copy_async.h"
 #include "kernels/device/matrix.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
+#include "kernels/device/vector4.h"
 #include "tests/instructions/case_words.h"
 #include "tests/instructions/instructions.h"
 
@@ -112,6 +114,36 @@ __global__ void store_eight(std::uint32_t* out, const std::uint32_t* in) {
     }
 }
 
+/// Four elements a lane, through registers.
+template <typename T>
+__global__ void move_four(std::uint32_t* out, const std::uint32_t* in) {
+    constexpr int kWords = 4 * static_cast<int>(sizeof(T)) / 4;
+    const std::int64_t at = (case_index() * 32 + lane_index()) * kWords;
+    store4(reinterpret_cast<T*>(out + at), load4(reinterpret_cast<const T*>(in + at)));
+}
+
+__global__ void move_two(std::uint32_t* out, const std::uint32_t* in) {
+    const std::int64_t at = (case_index() * 32 + lane_index()) * 2;
+    store2(reinterpret_cast<float*>(out + at), load2(reinterpret_cast<const float*>(in + at)));
+}
+
+__global__ void move_16_bytes(std::uint32_t* out, const std::uint32_t* in) {
+    const std::int64_t at = (case_index() * 32 + lane_index()) * kRowWords;
+    copy_16(out + at, in + at);
+}
+
+__global__ void choose_bytes(std::uint32_t* out, const std::uint32_t* in) {
+    const std::int64_t at = case_index() * 32 + lane_index();
+    out[at] = permute_bytes(in[3 * at], in[3 * at + 1], in[3 * at + 2]);
+}
+
+// Inputs: for each lane a word and the two parts of its threshold.
+__global__ void compare_bytes(std::uint32_t* out, const std::uint32_t* in) {
+    const std::int64_t at = case_index() * 32 + lane_index();
+    const std::uint32_t subtrahend = in[2 * at + 1] % 128 * 0x01010101u, either = in[2 * at + 1] & 0x80u ? ~0u : 0u;
+    out[at] = bytes_at_least(in[2 * at], {subtrahend, either}) & 0x80808080u;
+}
+
 __global__ void pack_pairs(std::uint32_t* out, const std::uint32_t* in) {
     const std::int64_t at = case_index() * 32 + lane_index();
     out[at] = pack_bf16(float_of_bits(in[2 * at]), float_of_bits(in[2 * at + 1]));
@@ -202,6 +234,12 @@ std::vector<Instruction> data_movement() {
         store8_of<bf16, Through::shared>("store8 of bf16 in shared memory"),
         store8_of<float, Through::global>("store8 of f32"),
         store8_of<float, Through::shared>("store8 of f32 in shared memory"),
+        {.name = "load4 and store4 of bf16", .kernel = move_four<bf16>, .input_words = 64, .output_words = 64},
+        {.name = "load4 and store4 of f32", .kernel = move_four<float>, .input_words = 128, .output_words = 128},
+        {.name = "load2 and store2", .kernel = move_two, .input_words = 64, .output_words = 64},
+        {.name = "copy_16", .kernel = move_16_bytes, .input_words = 128, .output_words = 128},
+        {.name = "permute_bytes", .kernel = choose_bytes, .input_words = 96, .output_words = 32},
+        {.name = "bytes_at_least", .kernel = compare_bytes, .input_words = 64, .output_words = 32},
         {.name = "pack_bf16", .kernel = pack_pairs, .input_words = 64, .output_words = 32, .inputs = any_float},
         {.name = "low_float and high_float", .kernel = unpack_pairs, .input_words = 32, .output_words = 64},
         {.name = "shared_address",
