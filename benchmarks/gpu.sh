@@ -6,8 +6,8 @@
 #
 # Builds what it needs in build-gpu-benchmarks/ (nvcc, cmake and a C++ compiler; Ninja where it is there; none of the
 # libraries of the training engine). Results go to the folder $OUT, or results/: copy.json, kernels.json, gemm.json,
-# peers.json, roofline.svg and benchmarks.log. $COMMIT is noted where git is not at hand. A stage that fails or takes too
-# long is reported and costs no other. Exit code 1: some stage failed.
+# peers.json, roofline.svg and benchmarks.log. $COMMIT is noted where git is not at hand. A stage that fails or takes
+# too long is reported and costs no other. Exit code 1: some stage failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
