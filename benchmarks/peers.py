@@ -123,7 +123,7 @@ class Answers:
 
 
 class Peers:
-    """What stands for an op. A maker returns (forward, inputs, leaves): backward asks for the gradients of the leaves."""
+    """What stands for an op. A maker returns (forward, inputs, leaves); backward is the gradients of the leaves."""
 
     def __init__(self, device):
         self.device = device
@@ -156,7 +156,8 @@ class Peers:
         return bias_tanh, (x, bias), (x, bias)
 
     def embedding(self, case, dtype):
-        tokens, hidden, vocabulary = case["sizes"]["rows"], case["sizes"]["cols"], 30528 if self.device == "cuda" else 512
+        tokens, hidden = case["sizes"]["rows"], case["sizes"]["cols"]
+        vocabulary = 30528 if self.device == "cuda" else 512
         rank = torch.exp(torch.rand(tokens, device=self.device) * math.log(vocabulary - 1)).long()
         position = torch.arange(tokens, device=self.device) % POSITIONS
         ids = (rank * 7919 % vocabulary, position, position * 2 // POSITIONS)

@@ -1,12 +1,20 @@
 # Device code: through nvcc for the product, through the host compiler for the emulator of the tests.
 
+# cloze_switch(NAME DEFAULT): what -DNAME= says, else the default that this machine and build give each time. option()
+# would keep the first one: a folder that was built without tests would never run the emulator when tests are built.
+macro(cloze_switch NAME DEFAULT)
+    if(NOT DEFINED ${NAME})
+        set(${NAME} ${DEFAULT})
+    endif()
+endmacro()
+
 find_program(CLOZE_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
 if(CLOZE_NVCC)
     set(cuda_default ON)
 else()
     set(cuda_default OFF)
 endif()
-option(CLOZE_CUDA "Compile the kernels for NVIDIA GPUs (on where nvcc is found)" ${cuda_default})
+cloze_switch(CLOZE_CUDA ${cuda_default})  # compile the kernels for NVIDIA GPUs
 set(CLOZE_CUDA_ARCHITECTURES "80-real;90a-real;80-virtual" CACHE STRING
     "GPUs the kernels are built for: A100 and H100, and what the driver of a newer card compiles from")
 
@@ -49,13 +57,13 @@ elseif(NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     set(CLOZE_EMULATOR_ABSENT "needs g++")
 elseif(CLOZE_SANITIZE MATCHES thread)
     set(CLOZE_EMULATOR_ABSENT "excludes the thread sanitizer")
-elseif(CLOZE_TESTS)
-    set(emulator_default ON)
 else()
-    set(CLOZE_EMULATOR_ABSENT "belongs to the tests")
+    set(emulator_default ON)
 endif()
-option(CLOZE_EMULATOR "Run the kernels on the host in the tests (on where Boost.Context is found)" ${emulator_default})
-if(CLOZE_EMULATOR AND CLOZE_EMULATOR_ABSENT)
+cloze_switch(CLOZE_EMULATOR ${emulator_default})  # run the kernels on the host in the tests
+if(NOT CLOZE_TESTS)
+    set(CLOZE_EMULATOR OFF)
+elseif(CLOZE_EMULATOR AND CLOZE_EMULATOR_ABSENT)
     message(FATAL_ERROR "CLOZE_EMULATOR=ON: the emulator ${CLOZE_EMULATOR_ABSENT}")
 elseif(NOT CLOZE_EMULATOR AND NOT CLOZE_EMULATOR_ABSENT)
     set(CLOZE_EMULATOR_ABSENT "is switched off")

@@ -18,7 +18,7 @@ constexpr int kM = 2;  // of 16 keys each, of a warp
 constexpr int kWarpKeys = 16 * kM;
 constexpr int kKeys = kWarps * kWarpKeys;
 constexpr int kQueries = 64;
-constexpr int kChunk = 32;  // queries whose scores a warp holds at once
+constexpr int kChunk = 16;  // queries whose scores a warp holds at once
 constexpr int kStages = 2;
 
 struct Arguments {
@@ -54,20 +54,15 @@ constexpr int shared_bytes(int dim) {
         .bytes();
 }
 
-/// A head of a sequence: where its rows begin, and what it is.
+/// A head of a sequence. Addresses are computed from these few numbers where they are used, since kept they would fill
+/// registers.
 struct Head {
-    std::int32_t sequence;
-    std::int32_t head;
-    std::int32_t length;
-    std::int64_t hidden;
+    int sequence;
+    int head;
+    int length;
+    int first_row;
+    int column;  // of y
     Visible visible;
-    const bf16* query;  // key and value lie `hidden` and 2 `hidden` further
-    const bf16* dy;
-    const bf16* y;
-    const float* log_sum_exp;
-    bf16* dquery;
-    float* dquery_sum;
-    float* delta;
 
     __device__ int first_query_tile(int key_tile) const {
         return sees_only_past(visible) ? key_tile * kKeys / kQueries : 0;
@@ -85,24 +80,10 @@ struct Head {
     }
 };
 
-template <int kDim>
-__device__ Head head_of(const Arguments& a, std::int64_t block) {
-    const Packing& packing = a.packing;
+__device__ Head head_of(const Packing& packing, std::int64_t block, int head_dim) {
     const int sequence = static_cast<int>(block / packing.heads), head = static_cast<int>(block % packing.heads);
-    const std::int64_t row = packing.offset[sequence], column = head * kDim, hidden = packing.hidden;
-    const std::int64_t statistic = head * packing.tokens + row;
-    return {.sequence = sequence,
-            .head = head,
-            .length = packing.offset[sequence + 1] - static_cast<std::int32_t>(row),
-            .hidden = hidden,
-            .visible = packing.visible,
-            .query = a.qkv + row * 3 * hidden + column,
-            .dy = a.dy + row * hidden + column,
-            .y = a.y + row * hidden + column,
-            .log_sum_exp = a.log_sum_exp + statistic,
-            .dquery = a.dqkv + row * 3 * hidden + column,
-            .dquery_sum = a.dquery + statistic * kDim,
-            .delta = a.delta + statistic};
+    const int row = packing.offset[sequence];
+    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.visible};
 }
 
 struct Tiles {
@@ -123,32 +104,36 @@ struct Sums {
 
 /// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head.
 template <int kDim>
-__device__ void write_delta(const Head& head, float keep_scale) {
+__device__ void write_delta(const Arguments& a, const Head& head) {
     constexpr int kLanes = kDim / kPieceColumns;
     const int column = thread_index() % kLanes * kPieceColumns;
+    const std::int64_t hidden = a.packing.hidden;
+    const std::int64_t start = head.first_row * hidden + head.column + column;
+    float* delta = a.delta + head.head * a.packing.tokens + head.first_row;
     for (int first = 0; first < head.length; first += kThreads / kLanes) {
         const int row = first + thread_index() / kLanes;
         float sum = 0;
         if (row < head.length) {
-            const Floats8 dy = load8(head.dy + row * head.hidden + column);
-            const Floats8 y = load8(head.y + row * head.hidden + column, Cache::stream);
+            const Floats8 dy = load8(a.dy + start + row * hidden);
+            const Floats8 y = load8(a.y + start + row * hidden, Cache::stream);
 #pragma unroll
             for (int i = 0; i < kPieceColumns; ++i) sum = fmaf(dy[i], y[i], sum);
         }
 #pragma unroll
         for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
-        if (column == 0 && row < head.length) head.delta[row] = sum / keep_scale;
+        if (column == 0 && row < head.length) delta[row] = sum / a.drop.keep_scale;
     }
 }
 
 /// What probabilities of the queries of a tile are computed from, where nothing is seen such that they are 0.
-__device__ void write_statistics(float* statistics, const Head& head, int first_query) {
+__device__ void write_statistics(float* statistics, const Arguments& a, const Head& head, int first_query) {
     const int thread = thread_index_here(), query = first_query + thread % kQueries;
+    const std::int64_t at = head.head * a.packing.tokens + (head.first_row + query);
     if (thread < kQueries) {
-        const float log_sum_exp = query < head.length ? head.log_sum_exp[query] : -kInfinity;
+        const float log_sum_exp = query < head.length ? a.log_sum_exp[at] : -kInfinity;
         statistics[thread] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
     } else {
-        statistics[thread] = query < head.length ? head.delta[query] : 0.0f;
+        statistics[thread] = query < head.length ? a.delta[at] : 0.0f;
     }
 }
 
@@ -158,15 +143,16 @@ using LeftFactor = std::uint32_t[kM][kChunk / 16][4];  // the same, rounded
 /// product += rows of a warp of `left` times the transpose of rows [row, row + kChunk) of `right`.
 template <int kDim>
 __device__ void add_row_products(Block& product, const std::uint32_t* left, const std::uint32_t* right, int row) {
+    const int thread = thread_index_here(), lane = thread % kWarpThreads, first = thread / kWarpThreads * kWarpKeys;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
         std::uint32_t a[kM][4];
 #pragma unroll
-        for (int m = 0; m < kM; ++m) load_left<kDim>(a[m], left, warp_index() * kWarpKeys + 16 * m, 2 * k);
+        for (int m = 0; m < kM; ++m) load_left<kDim>(a[m], left, first + 16 * m, 2 * k, lane);
 #pragma unroll
         for (int n = 0; n < kChunk / 16; ++n) {
             std::uint32_t b[4];
-            load_right_transposed<kDim>(b, right, row + 16 * n, 2 * k);
+            load_right_transposed<kDim>(b, right, row + 16 * n, 2 * k, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&product[m][2 * n], a[m], b);
         }
@@ -177,12 +163,13 @@ __device__ void add_row_products(Block& product, const std::uint32_t* left, cons
 template <int kDim>
 __device__ void add_products(float (&sum)[kM][kDim / 8][4], const LeftFactor& left, const std::uint32_t* right,
                              int row) {
+    const int lane = thread_index_here() % kWarpThreads;
 #pragma unroll
     for (int k = 0; k < kChunk / 16; ++k) {
 #pragma unroll
         for (int n = 0; n < kDim / 16; ++n) {
             std::uint32_t b[4];
-            load_right<kDim>(b, right, row + 16 * k, 2 * n);
+            load_right<kDim>(b, right, row + 16 * k, 2 * n, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m][k], b);
         }
@@ -230,12 +217,9 @@ __device__ Keep keep_of(const Drop& drop, int query_block, int first_key) {
 /// keep_scale. Rounded.
 template <bool kDrops>
 __device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const Block& score, const Block& gradient,
-                              const float* statistics, float log2_scale, const Drop& drop, int query_block,
-                              int first_key) {
+                              const float* statistics, float log2_scale, const Keep (&keep)[kChunk / 16]) {
 #pragma unroll
     for (int k = 0; k < kChunk / 16; ++k) {
-        Keep keep{};
-        if constexpr (kDrops) keep = keep_of(drop, query_block + k, first_key);
 #pragma unroll
         for (int query_half = 0; query_half < 2; ++query_half) {
             const int n = 2 * k + query_half;
@@ -251,13 +235,14 @@ __device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const
                     for (int e = 0; e < 2; ++e) {
                         p[e] = fast_exp2(fmaf(score[m][n][2 * half + e], log2_scale, -log2_sum.value[e]));
                         float dp = gradient[m][n][2 * half + e];
-                        if constexpr (kDrops) dp = kept(dp, keep.word[e][query_half], octet);
+                        if constexpr (kDrops) dp = kept(dp, keep[k].word[e][query_half], octet);
                         ds[e] = p[e] * (dp - delta.value[e]);
                     }
                     dscore[m][k][word] = pack_bf16(ds[0], ds[1]);
                     probability[m][k][word] = pack_bf16(p[0], p[1]);
                     if constexpr (kDrops) {
-                        probability[m][k][word] &= keep_pair(keep.word[0][query_half], keep.word[1][query_half], octet);
+                        probability[m][k][word] &=
+                            keep_pair(keep[k].word[0][query_half], keep[k].word[1][query_half], octet);
                     }
                 }
             }
@@ -266,15 +251,16 @@ __device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const
 }
 
 __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, int row) {
+    const int thread = thread_index_here(), first = thread / kWarpThreads * kWarpKeys;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int k = 0; k < kChunk / 16; ++k) {
 #pragma unroll
             for (int word = 0; word < 4; ++word) {
-                const int key = warp_index() * kWarpKeys + 16 * m + 8 * (word % 2) + lane_group();
+                const int key = first + 16 * m + 8 * (word % 2) + lane_group(thread);
                 const int piece = (row + 16 * k) / kPieceColumns + word / 2;
-                dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair()) / 4] = dscore[m][k][word];
+                dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair(thread)) / 4] = dscore[m][k][word];
             }
         }
     }
@@ -284,6 +270,11 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 template <int kDim, bool kDrops>
 __device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head, const Drop& drop,
                           int first_query, int row, int first_key) {
+    Keep keep[kChunk / 16];  // drawn before the products need their registers
+#pragma unroll
+    for (int k = 0; k < kChunk / 16; ++k) {
+        if constexpr (kDrops) keep[k] = keep_of(drop, (first_query + row) / kDropoutQueries + k, first_key);
+    }
     Block score = {}, gradient = {};
     add_row_products<kDim>(score, tiles.keys, tiles.queries, row);
     if (!sees_all(head.visible, first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
@@ -291,8 +282,7 @@ __device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments&
     }
     add_row_products<kDim>(gradient, tiles.values, tiles.dout, row);
     LeftFactor probability, dscore;
-    differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, drop,
-                          (first_query + row) / kDropoutQueries, first_key);
+    differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
     store_dscores(tiles.dscores, dscore, row);
     add_products<kDim>(sums.dkey, dscore, tiles.queries, row);
@@ -302,7 +292,7 @@ __device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments&
 template <int kDim>
 __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
     constexpr int kRows = kQueries / 2, kPieces = kDim / kPieceColumns / 2;
-    const int thread = thread_index_here(), warp = thread / kWarpThreads;
+    const int thread = thread_index_here(), warp = thread / kWarpThreads, lane = thread % kWarpThreads;
     const int row = warp % 2 * kRows, piece = warp / 2 * kPieces;
     const int first_query = query_tile * kQueries, keys = head.length - key_tile * kKeys;
     if (first_query + row >= head.length) return;
@@ -313,12 +303,12 @@ __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& h
         std::uint32_t left[kM][4];
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
-            load_left_transposed<kQueries>(left[m], tiles.dscores, 16 * k, (row + 16 * m) / kPieceColumns);
+            load_left_transposed<kQueries>(left[m], tiles.dscores, 16 * k, (row + 16 * m) / kPieceColumns, lane);
         }
 #pragma unroll
         for (int n = 0; n < kPieces / 2; ++n) {
             std::uint32_t right[4];
-            load_right<kDim>(right, tiles.keys, 16 * k, piece + 2 * n);
+            load_right<kDim>(right, tiles.keys, 16 * k, piece + 2 * n, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], right);
         }
@@ -332,7 +322,8 @@ __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& h
             factor[m][half] = a.scale * a.drop.keep_scale;
             const int query = first_query + row + 16 * m + 8 * half + lane_group(thread);
             if (query >= head.length || (first && last)) continue;
-            float* so_far = head.dquery_sum + static_cast<std::int64_t>(query) * kDim + piece * kPieceColumns;
+            float* so_far =
+                a.dquery + (head.head * a.packing.tokens + (head.first_row + query)) * kDim + piece * kPieceColumns;
 #pragma unroll
             for (int n = 0; n < kPieces; ++n) {
                 float* at = so_far + 8 * n + lane_pair(thread);  // written and read by this thread alone
@@ -350,8 +341,9 @@ __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& h
     if (!last) return;
     store_rounded<kDim>(tiles.queries, row, piece, sum, factor);
     warp_barrier();  // the warp's part of dq is written
-    write_rows<kDim, kRows, kPieces>(head.dquery + static_cast<std::int64_t>(first_query) * 3 * head.hidden,
-                                     3 * head.hidden, head.length - first_query, tiles.queries, row, piece);
+    const std::int64_t stride = 3 * a.packing.hidden;
+    write_rows<kDim, kRows, kPieces>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
+                                     head.length - first_query, tiles.queries, row, piece);
 }
 
 /// dk and dv of a key tile, through the tiles of keys and values, of which each warp takes the rows of its keys.
@@ -366,28 +358,27 @@ __device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arg
     store_rounded<kDim>(tiles.keys, row, 0, sums.dkey, key_factor);
     store_rounded<kDim>(tiles.values, row, 0, sums.dvalue, value_factor);
     warp_barrier();  // the warp's rows of both are written
-    const std::int64_t stride = 3 * head.hidden;
-    bf16* dkey = head.dquery + head.hidden + first_key * stride;
+    const std::int64_t hidden = a.packing.hidden, stride = 3 * hidden;
+    bf16* dkey = a.dqkv + (head.first_row + first_key) * stride + hidden + head.column;
     write_rows<kDim, kWarpKeys, kPieces>(dkey, stride, head.length - first_key, tiles.keys, row, 0);
-    write_rows<kDim, kWarpKeys, kPieces>(dkey + head.hidden, stride, head.length - first_key, tiles.values, row, 0);
+    write_rows<kDim, kWarpKeys, kPieces>(dkey + hidden, stride, head.length - first_key, tiles.values, row, 0);
 }
 
 template <int kDim>
-__device__ void start_queries(const Tiles& tiles, const Head& head, int query_tile) {
+__device__ void start_queries(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile) {
     const int stage = query_tile % kStages * query_words(kDim), first = query_tile * kQueries;
-    start_rows<kDim, kQueries, kThreads>(tiles.queries + stage, head.query + first * 3 * head.hidden, 3 * head.hidden,
-                                         head.length - first);
-    start_rows<kDim, kQueries, kThreads>(tiles.dout + stage, head.dy + first * head.hidden, head.hidden,
-                                         head.length - first);
+    const int row = head.first_row + first, rows = head.length - first;
+    const std::int64_t hidden = a.packing.hidden;
+    start_rows<kDim, kQueries, kThreads>(tiles.queries + stage, {a.qkv, 3 * hidden, row, head.column}, rows);
+    start_rows<kDim, kQueries, kThreads>(tiles.dout + stage, {a.dy, hidden, row, head.column}, rows);
 }
 
 template <int kDim>
-__device__ void start_keys(const Tiles& tiles, const Head& head, int key_tile) {
-    const std::int64_t first = key_tile * kKeys, stride = 3 * head.hidden;
-    const bf16* key = head.query + head.hidden + first * stride;
-    const int rows = head.length - static_cast<int>(first);
-    start_rows<kDim, kKeys, kThreads>(tiles.keys, key, stride, rows);
-    start_rows<kDim, kKeys, kThreads>(tiles.values, key + head.hidden, stride, rows);
+__device__ void start_keys(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
+    const int row = head.first_row + key_tile * kKeys, rows = head.length - key_tile * kKeys;
+    const std::int64_t hidden = a.packing.hidden;
+    start_rows<kDim, kKeys, kThreads>(tiles.keys, {a.qkv + hidden, 3 * hidden, row, head.column}, rows);
+    start_rows<kDim, kKeys, kThreads>(tiles.values, {a.qkv + 2 * hidden, 3 * hidden, row, head.column}, rows);
 }
 
 template <int kDim, bool kDrops>
@@ -395,15 +386,15 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
                               int key_tile) {
     const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
     const int warp_key = key_tile * kKeys + warp_index() * kWarpKeys;
-    start_keys<kDim>(tiles, head, key_tile);
-    start_queries<kDim>(tiles, head, first_tile);
+    start_keys<kDim>(tiles, a, head, key_tile);
+    start_queries<kDim>(tiles, a, head, first_tile);
     commit_copies();
-    write_statistics(tiles.statistics, head, first_tile * kQueries);
+    write_statistics(tiles.statistics, a, head, first_tile * kQueries);
     Sums<kDim> sums;
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile and its statistics are there for all, and all have read what the last one left
-        if (tile < last_tile) start_queries<kDim>(tiles, head, tile + 1);
+        if (tile < last_tile) start_queries<kDim>(tiles, a, head, tile + 1);
         commit_copies();
         const int stage = tile % kStages * query_words(kDim);
         Tiles now = tiles;
@@ -415,7 +406,7 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
             add_chunk<kDim, kDrops>(sums, now, a, head, drop, tile * kQueries, row, warp_key);
         }
         block_barrier();  // the gradients of scores are written; queries and statistics are read
-        if (tile < last_tile) write_statistics(tiles.statistics, head, (tile + 1) * kQueries);
+        if (tile < last_tile) write_statistics(tiles.statistics, a, head, (tile + 1) * kQueries);
         add_dquery<kDim>(now, a, head, tile, key_tile);
     }
     block_barrier();  // all have read the keys
@@ -428,7 +419,7 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     clear_outside(packing, block_x(), blocks_x(),
                   [&](std::int64_t row) { clear_row(a.dqkv + row * 3 * packing.hidden, 3 * packing.hidden); });
     if (packing.sequences == 0) return;
-    const Head head = head_of<kDim>(a, block_x());
+    const Head head = head_of(packing, block_x(), kDim);
     if (head.length == 0) return;
     SharedArena arena;
     Tiles tiles;
@@ -440,7 +431,7 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     tiles.statistics = arena.take<float>(2 * kQueries);
     Drop drop{};
     if constexpr (kDrops) drop = drop_of(a.drop, head.sequence, head.head);
-    write_delta<kDim>(head, a.drop.keep_scale);
+    write_delta<kDim>(a, head);
     for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
         block_barrier();  // delta is written; what is left of the last key tile is read
         pass_key_tile<kDim, kDrops>(tiles, a, head, drop, key_tile);

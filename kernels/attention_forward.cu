@@ -86,17 +86,18 @@ using Probabilities = std::uint32_t[kM][kKeys / 16][4];  // as left factors
 
 template <int kDim>
 __device__ void add_scores(Scores& score, const std::uint32_t* queries, const std::uint32_t* keys) {
+    const int lane = lane_index();
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
         std::uint32_t left[kM][4];
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
-            load_left<kDim>(left[m], queries, warp_index() * kWarpQueries + 16 * m, 2 * k);
+            load_left<kDim>(left[m], queries, warp_index() * kWarpQueries + 16 * m, 2 * k, lane);
         }
 #pragma unroll
         for (int n = 0; n < kKeys / 16; ++n) {
             std::uint32_t right[4];
-            load_right_transposed<kDim>(right, keys, 16 * n, 2 * k);
+            load_right_transposed<kDim>(right, keys, 16 * n, 2 * k, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&score[m][2 * n], left[m], right);
         }
@@ -109,7 +110,8 @@ __device__ void hide(Scores& score, Visible visible, int first_query, int first_
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const KeyRange seen = visible_keys(visible, first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
+            const KeyRange seen =
+                visible_keys(visible, first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
             const int key = first_key + lane_pair(thread) + i % 2;
 #pragma unroll
             for (int n = 0; n < kKeyOctets; ++n) {
@@ -180,12 +182,13 @@ __device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], 
 
 template <int kDim>
 __device__ void add_values(Rows<kDim>& rows, const Probabilities& probability, const std::uint32_t* values) {
+    const int lane = lane_index();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
 #pragma unroll
         for (int n = 0; n < kDim / 16; ++n) {
             std::uint32_t right[4];
-            load_right<kDim>(right, values, 16 * k, 2 * n);
+            load_right<kDim>(right, values, 16 * k, 2 * n, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&rows.out[m][2 * n], probability[m][k], right);
         }
@@ -237,20 +240,20 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     std::uint32_t* query_tile = arena.take<std::uint32_t>(query_words(kDim), 128);
     std::uint32_t* key_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
     std::uint32_t* value_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
-    const int length = share.sequence.length, stride = static_cast<int>(3 * packing.hidden);
-    const bf16* query = a.qkv + static_cast<std::int64_t>(share.sequence.first_row) * stride + share.head * kDim;
-    const bf16* key = query + packing.hidden;
+    const int length = share.sequence.length, column = share.head * kDim;
+    const std::int64_t hidden = packing.hidden;
     const int last_query = share.first_query + kQueries < length ? share.first_query + kQueries - 1 : length - 1;
     const int first_tile = sees_only_future(packing.visible) ? share.first_query / kKeys : 0;
     const int last_tile = (sees_only_past(packing.visible) ? last_query : length - 1) / kKeys;
     const auto start = [&](int tile) {
         const int stage = tile % kStages * key_words(kDim);
-        const bf16* from = key + static_cast<std::int64_t>(tile) * kKeys * stride;
-        start_rows<kDim, kKeys, kThreads>(key_tile + stage, from, stride, length - tile * kKeys);
-        start_rows<kDim, kKeys, kThreads>(value_tile + stage, from + packing.hidden, stride, length - tile * kKeys);
+        const int row = share.sequence.first_row + tile * kKeys, rows = length - tile * kKeys;
+        start_rows<kDim, kKeys, kThreads>(key_tile + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
+        start_rows<kDim, kKeys, kThreads>(value_tile + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
     };
-    start_rows<kDim, kQueries, kThreads>(query_tile, query + static_cast<std::int64_t>(share.first_query) * stride,
-                                         stride, length - share.first_query);
+    start_rows<kDim, kQueries, kThreads>(query_tile,
+                                         {a.qkv, 3 * hidden, share.sequence.first_row + share.first_query, column},
+                                         length - share.first_query);
     start(first_tile);
     commit_copies();
 

@@ -41,9 +41,18 @@ __device__ inline int byte_of(int row, int piece) {
     return (row * kPieces + (piece ^ swizzle_of<kColumns>(row))) * 16;
 }
 
-/// Starts to copy kRows rows, `stride` elements apart in memory; those from `rows` (at least 1) on become zero.
+/// Rows of a matrix of bf16: from `row` and `column` on.
+struct Source {
+    const bf16* matrix;
+    std::int64_t stride;
+    int row;
+    int column;
+    __device__ const bf16* at(int r, int c) const { return matrix + (row + r) * stride + (column + c); }
+};
+
+/// Starts to copy kRows rows; those from `rows` (at least 1) on become zero.
 template <int kColumns, int kRows, int kThreads>
-__device__ inline void start_rows(std::uint32_t* tile, const bf16* source, std::int64_t stride, int rows) {
+__device__ inline void start_rows(std::uint32_t* tile, const Source& source, int rows) {
     constexpr int kPieces = kColumns / kPieceColumns;
     static_assert(kRows * kPieces % kThreads == 0, "every thread copies as many pieces");
     const std::uint32_t address = shared_address(tile);
@@ -54,7 +63,7 @@ __device__ inline void start_rows(std::uint32_t* tile, const bf16* source, std::
         const int row = index / kPieces, piece = index % kPieces;
         const bool inside = row < rows;
         copy_async_16(address + static_cast<std::uint32_t>(byte_of<kColumns>(row, piece)),
-                      source + (inside ? row : 0) * stride + piece * kPieceColumns, inside ? 16 : 0);
+                      source.at(inside ? row : 0, piece * kPieceColumns), inside ? 16 : 0);
     }
 }
 
@@ -62,42 +71,43 @@ __device__ inline void start_rows(std::uint32_t* tile, const bf16* source, std::
 // first, the next piece. `row` is a multiple of 8, `piece` of 2.
 
 template <int kColumns>
-__device__ inline std::uint32_t address_rows_first(const std::uint32_t* tile, int row, int piece) {
-    const int lane_row = lane_index() % 16, lane_piece = lane_index() / 16 ^ swizzle_of<kColumns>(lane_row);
+__device__ inline std::uint32_t address_rows_first(const std::uint32_t* tile, int row, int piece, int lane) {
+    const int lane_row = lane % 16, lane_piece = lane / 16 ^ swizzle_of<kColumns>(lane_row);
     return shared_address(tile) +
            static_cast<std::uint32_t>((row + lane_row) * kColumns * 2 + (piece ^ lane_piece) * 16);
 }
 
 template <int kColumns>
-__device__ inline std::uint32_t address_pieces_first(const std::uint32_t* tile, int row, int piece) {
-    const int lane_row = lane_index() / 16 * 8 + lane_index() % 8;
-    const int lane_piece = lane_index() / 8 % 2 ^ swizzle_of<kColumns>(lane_row);
+__device__ inline std::uint32_t address_pieces_first(const std::uint32_t* tile, int row, int piece, int lane) {
+    const int lane_row = lane / 16 * 8 + lane % 8, lane_piece = lane / 8 % 2 ^ swizzle_of<kColumns>(lane_row);
     return shared_address(tile) +
            static_cast<std::uint32_t>((row + lane_row) * kColumns * 2 + (piece ^ lane_piece) * 16);
 }
 
 /// Left factor [16, 16] = tile[row + i][8 piece + k].
 template <int kColumns>
-__device__ inline void load_left(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::no>(word, address_rows_first<kColumns>(tile, row, piece));
+__device__ inline void load_left(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece, int lane) {
+    load_matrix<Transposed::no>(word, address_rows_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Left factor [16, 16] = tile[row + k][8 piece + i].
 template <int kColumns>
-__device__ inline void load_left_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::yes>(word, address_pieces_first<kColumns>(tile, row, piece));
+__device__ inline void load_left_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece,
+                                            int lane) {
+    load_matrix<Transposed::yes>(word, address_pieces_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Right factor [16, 16] = tile[row + k][8 piece + j], for add_product().
 template <int kColumns>
-__device__ inline void load_right(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::yes>(word, address_rows_first<kColumns>(tile, row, piece));
+__device__ inline void load_right(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece, int lane) {
+    load_matrix<Transposed::yes>(word, address_rows_first<kColumns>(tile, row, piece, lane));
 }
 
 /// Right factor [16, 16] = tile[row + j][8 piece + k], for add_product().
 template <int kColumns>
-__device__ inline void load_right_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece) {
-    load_matrix<Transposed::no>(word, address_pieces_first<kColumns>(tile, row, piece));
+__device__ inline void load_right_transposed(std::uint32_t (&word)[4], const std::uint32_t* tile, int row, int piece,
+                                             int lane) {
+    load_matrix<Transposed::no>(word, address_pieces_first<kColumns>(tile, row, piece, lane));
 }
 
 /// sum[0], sum[1], side by side, += left [16, 16] right [16, 16].

@@ -57,9 +57,8 @@ void require_segments(const char* op, const Segment* segments, std::int64_t segm
     std::int64_t end = 0;
     for (std::int64_t i = 0; i < segment_count; ++i) {
         const Segment& segment = segments[i];
-        require(segment.offset >= 0 && segment.count >= 0 && segment.offset + segment.count <= elements, op,
-                ": segment ", i, " covers [", segment.offset, ", ", segment.offset + segment.count, ") of ", elements,
-                " elements");
+        require(lies_within(segment.offset, segment.count, elements), op, ": segment ", i, " is ", segment.count,
+                " elements from ", segment.offset, " on, of ", elements);
         require(segment.offset >= end, op, ": segment ", i, " starts at ", segment.offset, ", before the end ", end,
                 " of the one before; segments ascend and lie apart");
         end = segment.offset + segment.count;

@@ -117,7 +117,7 @@ void Run::require_own_output() const {
     if (recorded) return require_same_run(*recorded, record_, handling_.output);
     require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(), ": holds checkpoints but no ",
                   kRunRecord, "; choose another --output");
-    for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json"}) {
+    for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json", kMetricsLog}) {
         require_input(!fs::exists(handling_.output / foreign), handling_.output.string(), ": holds ", foreign,
                       ", so it is not the folder of a run; choose another --output");
     }

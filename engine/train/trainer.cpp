@@ -105,15 +105,15 @@ StepReport Trainer::step(const StepBatches& batches) {
 void Trainer::begin_step(const StepBatches& batches) {
     require(static_cast<std::int64_t>(batches.micro.size()) == options_.micro_batches, "trainer: a step of ",
             batches.micro.size(), " micro-batches, but the run has ", options_.micro_batches);
-    require(batches.masked > 0 && batches.sequences > 0, "trainer: a step of ", batches.sequences, " sequences and ",
-            batches.masked, " masked tokens has nothing to learn");
+    require(batches.sequences > 0, "trainer: a step without sequences has nothing to learn");
     const OptimizerRecipe& recipe = options_.optimizer;
     const double updates = static_cast<double>(progress_.updates + 1);
     state_ = {};
     state_.step = progress_.steps;
     state_.dropout_key = step_dropout_key(options_.seed, progress_.steps);
     state_.learning_rate = recipe.schedule.at(progress_.steps);
-    state_.inverse_masked = 1.0 / static_cast<double>(batches.masked);
+    // Whole-word masking leaves a sample without predictions where every word has more pieces than may be masked.
+    state_.inverse_masked = batches.masked == 0 ? 0 : 1.0 / static_cast<double>(batches.masked);
     state_.inverse_sequences = 1.0 / static_cast<double>(batches.sequences);
     state_.bias_correction1 = recipe.bias_correction ? 1 - std::pow(recipe.beta1, updates) : 1;
     state_.bias_correction2 = recipe.bias_correction ? 1 - std::pow(recipe.beta2, updates) : 1;

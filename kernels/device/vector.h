@@ -16,8 +16,15 @@ namespace cloze {
 /// What a thread holds of a row.
 struct Floats8 {
     float value[8];
-    __device__ float& operator[](int i) { return value[i]; }
-    __device__ float operator[](int i) const { return value[i]; }
+    __device__ float& operator[](int i) {
+#ifdef CLOZE_EMULATED
+        [[maybe_unused]] const float read = value[i];  // a reference alone may lie one behind the last
+#endif
+        return value[i];
+    }
+    __device__ float operator[](int i) const {
+        return value[i];
+    }
 };
 
 /// keep: through the caches as usual. stream: read or written once, first to be evicted; global memory only.

@@ -202,6 +202,13 @@ __global__ void write_host_memory(float* out, const float*) {
     out[thread_index()] = 0;
 }
 
+// An array that may be in registers: the element behind its last.
+__global__ void index_past_registers(float* out, const float* in) {
+    Floats8 x = load8(in);
+    for (int i = 0; i <= 8; ++i) x[i] += 1;
+    store8(out + 8 * thread_index(), x);
+}
+
 __global__ void read_unwritten(float* out, const float*) {
     out[thread_index()] = tile()[thread_index()];
 }
@@ -271,6 +278,7 @@ TEST_CASE("accesses outside of a buffer, or misaligned, are refused with their p
     expect_fault(write_past_shared_memory, {"of shared memory, which has 1024 bytes", "faults_test.cu:"});
     expect_fault(copy_misaligned, {"not aligned to 16"}, {.shared_bytes = 2048});
     expect_fault(write_host_memory, {"host memory"});
+    expect_fault(index_past_registers, {"index 8 lies outside of an array, at tests/emulator/faults_test.cu:"});
     CHECK(host_value == 0);
     expect_fault(read_neighbour<true>, {"bytes of shared memory, a block has at most"}, {.shared_bytes = 300000});
 }

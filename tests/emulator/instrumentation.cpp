@@ -1,10 +1,15 @@
-// What g++ -fsanitize=thread calls before each plain load and store of a kernel. No sanitizer is linked: these are the
-// callbacks. memcpy, memmove and memset, which g++ leaves as calls, are renamed in cuda_words.h.
+// What g++ -fsanitize=thread calls before each plain load and store of a kernel, and -fsanitize=bounds-strict at an
+// index outside of an array in registers. No sanitizer is linked: these are the callbacks. memcpy, memmove and memset,
+// which g++ leaves as calls, are renamed in cuda_words.h.
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "tests/emulator/block.h"
+#include "tests/emulator/code_place.h"
 #include "tests/emulator/memory.h"
 
 namespace {
@@ -24,6 +29,11 @@ inline void on_access(const void* address, std::size_t bytes, int alignment, Acc
         cloze::emulated::touch(address, static_cast<std::int64_t>(bytes), alignment, kind, from);
     }
 }
+
+struct SourcePlace {
+    const char* file;
+    std::uint32_t line, column;
+};
 
 }  // namespace
 
@@ -65,6 +75,20 @@ void __tsan_read_range(void* address, std::size_t bytes) {
 }
 void __tsan_write_range(void* address, std::size_t bytes) {
     on_access(address, bytes, 1, AccessKind::write, __builtin_return_address(0));
+}
+
+/// `where` opens what g++ passes: a place in the source, which is that of an inline function where there is one.
+void __ubsan_handle_out_of_bounds(const SourcePlace* where, std::uintptr_t index) {
+    const void* from = __builtin_return_address(0);
+    if (cloze::emulated::current_thread() == nullptr) {
+        std::fprintf(stderr, "%s:%u: an index lies outside of an array\n", where->file, where->line);
+        std::abort();
+    }
+    const cloze::emulated::Emulating emulating;
+    std::string message = cloze::text("index ", static_cast<std::int64_t>(index), " lies outside of an array, at ",
+                                      cloze::emulated::code_place(cloze::emulated::code_offset(from)), ", in ",
+                                      *cloze::emulated::current_thread());
+    cloze::emulated::end_launch(std::move(message));
 }
 
 void* cloze_kernel_memcpy(void* to, const void* from, std::size_t bytes) {

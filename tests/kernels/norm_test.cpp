@@ -142,7 +142,11 @@ TEST_CASE("gradient_norm names what is wrong with its arguments") {
                    .segment_count = 1,
                    .max_norm = 1};
     CHECK(error_of([&] { gradient_norm(a, {}); }) ==
-          "usage: gradient_norm: segment 0 covers [73099, 73101) of 73100 elements");
+          "usage: gradient_norm: segment 0 is 2 elements from 73099 on, of 73100");
+    const Segment endless{kElements, std::numeric_limits<std::int64_t>::max(), 1};
+    a.segments = &endless;
+    CHECK(error_of([&] { gradient_norm(a, {}); }) ==
+          "usage: gradient_norm: segment 0 is 9223372036854775807 elements from 73100 on, of 73100");
     a.scratch.cols = 9;
     CHECK(error_of([&] { gradient_norm(a, {}); }) ==
           "usage: gradient_norm: scratch must be f64 [1, 11] without gaps between rows, but it is f64 [1, 9]");
@@ -162,8 +166,8 @@ TEST_CASE("a table of segments must ascend, and they must lie apart") {
     CHECK(message({{0, 4, 1}, {3, 2, 0}}) ==
           "usage: op: segment 1 starts at 3, before the end 4 of the one before; segments ascend and lie apart");
     CHECK(message({{5, 2, 1}, {0, 2, 0}}).rfind("usage: op: segment 1 starts at 0", 0) == 0);
-    CHECK(message({{-1, 2, 1}}) == "usage: op: segment 0 covers [-1, 1) of 10 elements");
-    CHECK(message({{9, 2, 1}}) == "usage: op: segment 0 covers [9, 11) of 10 elements");
+    CHECK(message({{-1, 2, 1}}) == "usage: op: segment 0 is 2 elements from -1 on, of 10");
+    CHECK(message({{9, 2, 1}}) == "usage: op: segment 0 is 2 elements from 9 on, of 10");
 }
 
 TEST_CASE("every meeting of a chunk and a segment has a place of its own") {

@@ -261,6 +261,14 @@ TEST_CASE("optimizer_update names what is wrong with its arguments") {
           "usage: optimizer_update: scratch must be f64 [1, 9] without gaps between rows, but it is absent");
     CHECK(message([](auto& a) { a.v.cols = 3; }) ==
           "usage: optimizer_update: v must be f32 [1, 34100] without gaps between rows, but it is f32 [1, 3]");
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    const Segment outside{34000, 101, 1}, endless{1, most, 1};
+    CHECK(message([&](auto& a) { a.segments = &outside; }) ==
+          "usage: optimizer_update: segment 0 is 101 elements from 34000 on, of 34100");
+    CHECK(message([&](auto& a) { a.segments = &endless; }) ==
+          "usage: optimizer_update: segment 0 is 9223372036854775807 elements from 1 on, of 34100");
+    CHECK(message([&](auto& a) { a.weight.cols = most; }) ==
+          "usage: optimizer_update: weight is f32 [1, 9223372036854775807], which is not a possible size");
     CHECK(message([&](auto& a) { a.v = a.m; }) ==
           "usage: optimizer_update: m shares memory with v; give it a buffer of its own");
     CHECK(message([](auto& a) { a.beta2 = 1; }) == "usage: optimizer_update: beta1 0.9 and beta2 1 must lie in [0, 1)");

@@ -28,7 +28,8 @@ FAULTS = (
     ("deadlock", r"deadlock in block"),
     ("divergence", r"divergent (warp|block)|has returned|are not whole warps|threads expected here"),
     ("misaligned access", r"not aligned to \d+"),
-    ("stray access", r"(reads|writes) \d+ bytes (at byte|of host memory)|bytes of shared memory, a block has at most"),
+    ("stray access", r"(reads|writes) \d+ bytes (at byte|of host memory)|bytes of shared memory, a block has at most|"
+     r"lies outside of an array"),
 )
 
 
