@@ -140,15 +140,39 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
 using Block = float[kM][kChunk / 8][4];                // [a warp's keys][queries of a chunk]
 using LeftFactor = std::uint32_t[kM][kChunk / 16][4];  // the same, rounded
 
-/// product += rows of a warp of `left` times the transpose of rows [row, row + kChunk) of `right`.
+/// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for.
 template <int kDim>
-__device__ void add_row_products(Block& product, const std::uint32_t* left, const std::uint32_t* right, int row) {
+inline constexpr int kHeldFactors = kDim == 64 ? 3 : 2;
+template <int kDim>
+using HeldFactors = std::uint32_t[kHeldFactors<kDim>][kM][4];
+
+template <int kDim>
+__device__ void hold_values(HeldFactors<kDim>& held, const std::uint32_t* values) {
+    const int thread = thread_index_here(), first = thread / kWarpThreads * kWarpKeys;
+#pragma unroll
+    for (int k = 0; k < kHeldFactors<kDim>; ++k) {
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+            load_left<kDim>(held[k][m], values, first + 16 * m, 2 * k, thread % kWarpThreads);
+        }
+    }
+}
+
+/// product += a warp's rows of `left` times the transpose of rows [row, row + kChunk) of `right`. The first kHeld left
+/// factors are in `held`.
+template <int kDim, int kHeld>
+__device__ void add_row_products(Block& product, const std::uint32_t (*held)[kM][4], const std::uint32_t* left,
+                                 const std::uint32_t* right, int row) {
     const int thread = thread_index_here(), lane = thread % kWarpThreads, first = thread / kWarpThreads * kWarpKeys;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
         std::uint32_t a[kM][4];
 #pragma unroll
-        for (int m = 0; m < kM; ++m) load_left<kDim>(a[m], left, first + 16 * m, 2 * k, lane);
+        for (int m = 0; m < kM; ++m) {
+            if (k >= kHeld) load_left<kDim>(a[m], left, first + 16 * m, 2 * k, lane);
+#pragma unroll
+            for (int i = 0; k < kHeld && i < 4; ++i) a[m][i] = held[k][m][i];
+        }
 #pragma unroll
         for (int n = 0; n < kChunk / 16; ++n) {
             std::uint32_t b[4];
@@ -201,11 +225,12 @@ struct Keep {
     std::uint32_t word[2][2];
 };
 
-__device__ Keep keep_of(const Drop& drop, int query_block, int first_key) {
+__device__ Keep keep_of(const DropArguments& drop, const Head& head, int query_block, int first_key) {
     Keep keep;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-        const PhiloxBits bits = drop.bits(query_block, first_key / kDropoutKeys, lane_pair() + e, lane_group());
+        const PhiloxBits bits = drop_bits(drop, head.sequence, head.head, query_block, first_key / kDropoutKeys,
+                                          lane_pair() + e, lane_group());
         const bool upper = first_key % kDropoutKeys != 0;  // octets 4 to 7
         keep.word[e][0] = bytes_at_least(upper ? bits.word[1] : bits.word[0], drop.threshold);
         keep.word[e][1] = bytes_at_least(upper ? bits.word[3] : bits.word[2], drop.threshold);
@@ -268,19 +293,19 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 
 /// What queries [row, row + kChunk) of a tile give to dk and dv of the warp's keys, and their gradients of scores.
 template <int kDim, bool kDrops>
-__device__ void add_chunk(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head, const Drop& drop,
-                          int first_query, int row, int first_key) {
+__device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const Tiles& tiles, const Arguments& a,
+                          const Head& head, int first_query, int row, int first_key) {
     Keep keep[kChunk / 16];  // drawn before the products need their registers
 #pragma unroll
     for (int k = 0; k < kChunk / 16; ++k) {
-        if constexpr (kDrops) keep[k] = keep_of(drop, (first_query + row) / kDropoutQueries + k, first_key);
+        if constexpr (kDrops) keep[k] = keep_of(a.drop, head, (first_query + row) / kDropoutQueries + k, first_key);
     }
     Block score = {}, gradient = {};
-    add_row_products<kDim>(score, tiles.keys, tiles.queries, row);
+    add_row_products<kDim, 0>(score, nullptr, tiles.keys, tiles.queries, row);
     if (!sees_all(head.visible, first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
-    add_row_products<kDim>(gradient, tiles.values, tiles.dout, row);
+    add_row_products<kDim, kHeldFactors<kDim>>(gradient, held, tiles.values, tiles.dout, row);
     LeftFactor probability, dscore;
     differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
@@ -382,8 +407,7 @@ __device__ void start_keys(const Tiles& tiles, const Arguments& a, const Head& h
 }
 
 template <int kDim, bool kDrops>
-__device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head& head, const Drop& drop,
-                              int key_tile) {
+__device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
     const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
     const int warp_key = key_tile * kKeys + warp_index() * kWarpKeys;
     start_keys<kDim>(tiles, a, head, key_tile);
@@ -391,11 +415,13 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
     commit_copies();
     write_statistics(tiles.statistics, a, head, first_tile * kQueries);
     Sums<kDim> sums;
+    HeldFactors<kDim> held;
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile and its statistics are there for all, and all have read what the last one left
         if (tile < last_tile) start_queries<kDim>(tiles, a, head, tile + 1);
         commit_copies();
+        if (tile == first_tile) hold_values<kDim>(held, tiles.values);
         const int stage = tile % kStages * query_words(kDim);
         Tiles now = tiles;
         now.queries += stage;
@@ -403,7 +429,7 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
 #pragma unroll 1
         for (int row = 0; row < kQueries; row += kChunk) {
             if (warp_key >= head.length || tile * kQueries + row >= head.length) break;
-            add_chunk<kDim, kDrops>(sums, now, a, head, drop, tile * kQueries, row, warp_key);
+            add_chunk<kDim, kDrops>(sums, held, now, a, head, tile * kQueries, row, warp_key);
         }
         block_barrier();  // the gradients of scores are written; queries and statistics are read
         if (tile < last_tile) write_statistics(tiles.statistics, a, head, (tile + 1) * kQueries);
@@ -429,12 +455,10 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     tiles.dout = arena.take<std::uint32_t>(kStages * query_words(kDim), 128);
     tiles.dscores = arena.take<std::uint32_t>(kScoreWords, 128);
     tiles.statistics = arena.take<float>(2 * kQueries);
-    Drop drop{};
-    if constexpr (kDrops) drop = drop_of(a.drop, head.sequence, head.head);
     write_delta<kDim>(a, head);
     for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
         block_barrier();  // delta is written; what is left of the last key tile is read
-        pass_key_tile<kDim, kDrops>(tiles, a, head, drop, key_tile);
+        pass_key_tile<kDim, kDrops>(tiles, a, head, key_tile);
     }
 }
 

@@ -163,11 +163,13 @@ __device__ void round_probabilities(std::uint32_t (&probability)[kKeys / 16][4],
     }
 }
 
-__device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const Drop& drop, int first_query,
-                                   int first_key) {
+__device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const DropArguments& drop,
+                                   const Share& share, int first_query, int first_key) {
     const int query_block = first_query / kDropoutQueries, key_block = first_key / kDropoutKeys;
-    const PhiloxBits low = drop.bits(query_block, key_block, lane_group(), lane_pair());
-    const PhiloxBits high = drop.bits(query_block, key_block, lane_group(), lane_pair() + 1);
+    const PhiloxBits low =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair());
+    const PhiloxBits high =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair() + 1);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // query half i / 2, key octets 4 (i % 2) and on
         const std::uint32_t keep_low = bytes_at_least(low.word[i], drop.threshold);
@@ -258,8 +260,6 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     commit_copies();
 
     const int warp_query = share.first_query + warp_index() * kWarpQueries;
-    Drop drop{};
-    if constexpr (kDrops) drop = drop_of(a.drop, share.sequence.index, share.head);
     Rows<kDim> rows;
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
@@ -279,7 +279,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
             exponentiate(score, rows, m, 0, a.log2_scale);
             exponentiate(score, rows, m, 1, a.log2_scale);
             round_probabilities(probability[m], score[m]);
-            if constexpr (kDrops) drop_probabilities(probability[m], drop, warp_query + 16 * m, first_key);
+            if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
         }
         add_values(rows, probability, value_tile + stage);
     }

@@ -247,26 +247,15 @@ inline DropArguments drop_arguments(const AttentionDropout& dropout) {
             .sample = dropout.sequence_sample.data<std::uint64_t>()};
 }
 
-/// The random bits of one head of one sequence.
-struct Drop {
-    const StepState* state;  // its key is read where it is used: ten round keys kept would fill registers
-    std::uint64_t sample;
-    std::uint32_t layer;
-    std::uint32_t head;
-    ByteThreshold threshold;
-
-    /// Where kernels/core/dropout.h has the 16 probabilities with these residues. Byte `octet` % 4 of word 2 * (query
-    /// half) + octet / 4 is for key octet `octet`.
-    __device__ PhiloxBits bits(int query_block, int key_block, int query_mod8, int key_mod8) const {
-        const DropoutKey key{state->dropout_key, layer, DropoutSite::attention_probabilities};
-        return attention_dropout_bits(key, sample, head, static_cast<std::uint32_t>(query_block),
-                                      static_cast<std::uint32_t>(key_block), static_cast<std::uint32_t>(query_mod8),
-                                      static_cast<std::uint32_t>(key_mod8));
-    }
-};
-
-__device__ inline Drop drop_of(const DropArguments& a, int sequence, int head) {
-    return {a.state, a.sample[sequence], a.layer, static_cast<std::uint32_t>(head), a.threshold};
+/// Where kernels/core/dropout.h has the 16 probabilities with these residues. Byte `octet` % 4 of word 2 * (query half)
+/// + octet / 4 is for key octet `octet`. Key and sample are read where they are used: kept, with ten round keys that
+/// the compiler makes of them, they would fill registers.
+__device__ inline PhiloxBits drop_bits(const DropArguments& a, int sequence, int head, int query_block, int key_block,
+                                       int query_mod8, int key_mod8) {
+    const DropoutKey key{a.state->dropout_key, a.layer, DropoutSite::attention_probabilities};
+    return attention_dropout_bits(key, a.sample[sequence], static_cast<std::uint32_t>(head),
+                                  static_cast<std::uint32_t>(query_block), static_cast<std::uint32_t>(key_block),
+                                  static_cast<std::uint32_t>(query_mod8), static_cast<std::uint32_t>(key_mod8));
 }
 
 /// All bits of the low half set where byte `byte` of `low` is kept, of the high half where that of `high` is; both are
