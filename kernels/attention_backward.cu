@@ -62,28 +62,28 @@ struct Head {
     int length;
     int first_row;
     int column;  // of y
-    Visible visible;
+    Sight sight;
 
     __device__ int first_query_tile(int key_tile) const {
-        return sees_only_past(visible) ? key_tile * kKeys / kQueries : 0;
+        return sight.only_past ? key_tile * kKeys / kQueries : 0;
     }
     __device__ int last_query_tile(int key_tile) const {
         const int last_key = key_tile * kKeys + kKeys - 1;
-        return (sees_only_future(visible) && last_key < length ? last_key : length - 1) / kQueries;
+        return (sight.only_future && last_key < length ? last_key : length - 1) / kQueries;
     }
     __device__ int first_key_tile(int query_tile) const {
-        return sees_only_future(visible) ? query_tile * kQueries / kKeys : 0;
+        return sight.only_future ? query_tile * kQueries / kKeys : 0;
     }
     __device__ int last_key_tile(int query_tile) const {
         const int last_query = query_tile * kQueries + kQueries - 1;
-        return (sees_only_past(visible) && last_query < length ? last_query : length - 1) / kKeys;
+        return (sight.only_past && last_query < length ? last_query : length - 1) / kKeys;
     }
 };
 
 __device__ Head head_of(const Packing& packing, std::int64_t block, int head_dim) {
     const int sequence = static_cast<int>(block / packing.heads), head = static_cast<int>(block % packing.heads);
     const int row = packing.offset[sequence];
-    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.visible};
+    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.sight};
 }
 
 struct Tiles {
@@ -206,7 +206,7 @@ __device__ void hide(Block& score, const Head& head, int first_query, int first_
     for (int n = 0; n < kChunk / 8; ++n) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-            const KeyRange seen = visible_keys(head.visible, first_query + 8 * n + lane_pair(thread) + e, head.length);
+            const KeyRange seen = head.sight.keys(first_query + 8 * n + lane_pair(thread) + e, head.length);
 #pragma unroll
             for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -302,7 +302,7 @@ __device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const
     }
     Block score = {}, gradient = {};
     add_row_products<kDim, 0>(score, nullptr, tiles.keys, tiles.queries, row);
-    if (!sees_all(head.visible, first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
+    if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
     add_row_products<kDim, kHeldFactors<kDim>>(gradient, held, tiles.values, tiles.dout, row);
@@ -483,7 +483,7 @@ void start(const AttentionBackward& a, Stream stream) {
                                  .heads = static_cast<std::int32_t>(a.heads),
                                  .tokens = tokens,
                                  .hidden = a.y.cols,
-                                 .visible = a.visible},
+                                 .sight = sight_of(a.visible)},
                      .log2_scale = static_cast<float>(1.4426950408889634 * scale),
                      .scale = static_cast<float>(scale),
                      .drop = drop_arguments(a.dropout)});
