@@ -18,7 +18,7 @@ constexpr int kM = 2;  // of 16 keys each, of a warp
 constexpr int kWarpKeys = 16 * kM;
 constexpr int kKeys = kWarps * kWarpKeys;
 constexpr int kQueries = 64;
-constexpr int kChunk = 16;  // queries whose scores a warp holds at once
+constexpr int kChunk = kDropoutQueries;  // queries whose scores a warp holds at once
 constexpr int kStages = 2;
 
 struct Arguments {
@@ -138,7 +138,7 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
 }
 
 using Block = float[kM][kChunk / 8][4];                // [a warp's keys][queries of a chunk]
-using LeftFactor = std::uint32_t[kM][kChunk / 16][4];  // the same, rounded
+using LeftFactor = std::uint32_t[kM][4];  // the same, rounded
 
 /// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for.
 template <int kDim>
@@ -173,13 +173,10 @@ __device__ void add_row_products(Block& product, const std::uint32_t (*held)[kM]
 #pragma unroll
             for (int i = 0; k < kHeld && i < 4; ++i) a[m][i] = held[k][m][i];
         }
+        std::uint32_t b[4];
+        load_right_transposed<kDim>(b, right, row, 2 * k, lane);
 #pragma unroll
-        for (int n = 0; n < kChunk / 16; ++n) {
-            std::uint32_t b[4];
-            load_right_transposed<kDim>(b, right, row + 16 * n, 2 * k, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&product[m][2 * n], a[m], b);
-        }
+        for (int m = 0; m < kM; ++m) add_product(product[m], a[m], b);
     }
 }
 
@@ -189,14 +186,11 @@ __device__ void add_products(float (&sum)[kM][kDim / 8][4], const LeftFactor& le
                              int row) {
     const int lane = thread_index_here() % kWarpThreads;
 #pragma unroll
-    for (int k = 0; k < kChunk / 16; ++k) {
+    for (int n = 0; n < kDim / 16; ++n) {
+        std::uint32_t b[4];
+        load_right<kDim>(b, right, row, 2 * n, lane);
 #pragma unroll
-        for (int n = 0; n < kDim / 16; ++n) {
-            std::uint32_t b[4];
-            load_right<kDim>(b, right, row + 16 * k, 2 * n, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m][k], b);
-        }
+        for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], b);
     }
 }
 
@@ -212,64 +206,80 @@ __device__ void hide(Block& score, const Head& head, int first_query, int first_
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const int key = first_key + 16 * m + 8 * half + lane_group(thread);
-                    if (key < seen.first || key >= seen.end || key >= head.length)
-                        score[m][n][2 * half + e] = -kInfinity;
+                    if (key < seen.first || key >= seen.end) score[m][n][2 * half + e] = -kInfinity;
                 }
             }
         }
     }
 }
 
-/// The bytes of a warp's key octets for 16 queries: [query residue, of the lane's pair][query half].
-struct Keep {
-    std::uint32_t word[2][2];
-};
+/// Word of the tile of values that holds what is kept of 16 queries and 64 keys of a tile, by number.
+template <int kDim>
+__device__ int keep_word(int keys, int queries, int thread) {
+    const int row = (keys * (kQueries / kDropoutQueries) + queries) * 8 + lane_group(thread);
+    return (byte_of<kDim>(row, 0) + 2 * lane_pair(thread)) / 4;
+}
 
-__device__ Keep keep_of(const DropArguments& drop, const Head& head, int query_block, int first_key) {
-    Keep keep;
+/// Draws what dropout keeps in a tile. The bits of 16 queries and 64 keys serve two warps, so each draws half of them
+/// and leaves them in shared memory: one word a lane, for its residues of key and query + e, where the top bit of byte
+/// `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4, is for key octet `octet`. They lie in the first columns
+/// of the values, which the warps hold in registers.
+template <int kDim>
+__device__ void write_keep(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
+    constexpr int kBlocks = kQueries / kDropoutQueries;
+    const int thread = thread_index_here(), warp = thread / kWarpThreads;
+    const int key_block = key_tile * (kKeys / kDropoutKeys) + warp / 2;
+    if (key_block * kDropoutKeys >= head.length) return;
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-        const PhiloxBits bits = drop_bits(drop, head.sequence, head.head, query_block, first_key / kDropoutKeys,
-                                          lane_pair() + e, lane_group());
-        const bool upper = first_key % kDropoutKeys != 0;  // octets 4 to 7
-        keep.word[e][0] = bytes_at_least(upper ? bits.word[1] : bits.word[0], drop.threshold);
-        keep.word[e][1] = bytes_at_least(upper ? bits.word[3] : bits.word[2], drop.threshold);
+    for (int i = 0; i < kBlocks / 2; ++i) {
+        const int block = warp % 2 * (kBlocks / 2) + i;
+        std::uint32_t keep = 0;
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const PhiloxBits bits = drop_bits(a.drop, head.sequence, head.head, query_tile * kBlocks + block, key_block,
+                                              lane_pair(thread) + e, lane_group(thread));
+#pragma unroll
+            for (int word = 0; word < 4; ++word) {
+                keep |= (bytes_at_least(bits.word[word], a.drop.threshold) & 0x80808080u) >> (4 * e + word);
+            }
+        }
+        tiles.values[keep_word<kDim>(warp / 2, block, thread)] = keep;
     }
-    return keep;
+}
+
+/// What of it a warp needs for a chunk, moved so that key octet 4 (warp % 2) and on of query half 0 is on top.
+template <int kDim>
+__device__ std::uint32_t read_keep(const Tiles& tiles, int row) {
+    const int thread = thread_index_here(), warp = thread / kWarpThreads;
+    return tiles.values[keep_word<kDim>(warp / 2, row / kDropoutQueries, thread)] << (warp % 2);
 }
 
 /// Scores become probabilities after dropout, gradients of probabilities those of scores; both without the factor
 /// keep_scale. Rounded.
 template <bool kDrops>
 __device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const Block& score, const Block& gradient,
-                              const float* statistics, float log2_scale, const Keep (&keep)[kChunk / 16]) {
+                              const float* statistics, float log2_scale, std::uint32_t keep) {
 #pragma unroll
-    for (int k = 0; k < kChunk / 16; ++k) {
+    for (int n = 0; n < kChunk / 8; ++n) {
+        const Floats2 log2_sum = load2(statistics + 8 * n + lane_pair());
+        const Floats2 delta = load2(statistics + kQueries + 8 * n + lane_pair());
+        const std::uint32_t keep_of[2] = {keep << (2 * n), keep << (4 + 2 * n)};
 #pragma unroll
-        for (int query_half = 0; query_half < 2; ++query_half) {
-            const int n = 2 * k + query_half;
-            const Floats2 log2_sum = load2(statistics + 8 * n + lane_pair());
-            const Floats2 delta = load2(statistics + kQueries + 8 * n + lane_pair());
+        for (int m = 0; m < kM; ++m) {
 #pragma unroll
-            for (int m = 0; m < kM; ++m) {
+            for (int half = 0; half < 2; ++half) {
+                const int octet = 2 * m + half, word = 2 * n + half;
+                float p[2], ds[2];
 #pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int word = 2 * query_half + half, octet = 2 * m + half;
-                    float p[2], ds[2];
-#pragma unroll
-                    for (int e = 0; e < 2; ++e) {
-                        p[e] = fast_exp2(fmaf(score[m][n][2 * half + e], log2_scale, -log2_sum.value[e]));
-                        float dp = gradient[m][n][2 * half + e];
-                        if constexpr (kDrops) dp = kept(dp, keep[k].word[e][query_half], octet);
-                        ds[e] = p[e] * (dp - delta.value[e]);
-                    }
-                    dscore[m][k][word] = pack_bf16(ds[0], ds[1]);
-                    probability[m][k][word] = pack_bf16(p[0], p[1]);
-                    if constexpr (kDrops) {
-                        probability[m][k][word] &=
-                            keep_pair(keep[k].word[0][query_half], keep[k].word[1][query_half], octet);
-                    }
+                for (int e = 0; e < 2; ++e) {
+                    p[e] = fast_exp2(fmaf(score[m][n][2 * half + e], log2_scale, -log2_sum.value[e]));
+                    float dp = gradient[m][n][2 * half + e];
+                    if constexpr (kDrops) dp = kept(dp, keep_of[e], octet);
+                    ds[e] = p[e] * (dp - delta.value[e]);
                 }
+                dscore[m][word] = pack_bf16(ds[0], ds[1]);
+                probability[m][word] = pack_bf16(p[0], p[1]);
+                if constexpr (kDrops) probability[m][word] &= keep_pair(keep_of[0], keep_of[1], octet);
             }
         }
     }
@@ -280,13 +290,10 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
-        for (int k = 0; k < kChunk / 16; ++k) {
-#pragma unroll
-            for (int word = 0; word < 4; ++word) {
-                const int key = first + 16 * m + 8 * (word % 2) + lane_group(thread);
-                const int piece = (row + 16 * k) / kPieceColumns + word / 2;
-                dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair(thread)) / 4] = dscore[m][k][word];
-            }
+        for (int word = 0; word < 4; ++word) {
+            const int key = first + 16 * m + 8 * (word % 2) + lane_group(thread);
+            const int piece = row / kPieceColumns + word / 2;
+            dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair(thread)) / 4] = dscore[m][word];
         }
     }
 }
@@ -295,11 +302,8 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 template <int kDim, bool kDrops>
 __device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const Tiles& tiles, const Arguments& a,
                           const Head& head, int first_query, int row, int first_key) {
-    Keep keep[kChunk / 16];  // drawn before the products need their registers
-#pragma unroll
-    for (int k = 0; k < kChunk / 16; ++k) {
-        if constexpr (kDrops) keep[k] = keep_of(a.drop, head, (first_query + row) / kDropoutQueries + k, first_key);
-    }
+    std::uint32_t keep = 0;
+    if constexpr (kDrops) keep = read_keep<kDim>(tiles, row);
     Block score = {}, gradient = {};
     add_row_products<kDim, 0>(score, nullptr, tiles.keys, tiles.queries, row);
     if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
@@ -414,14 +418,20 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
     start_queries<kDim>(tiles, a, head, first_tile);
     commit_copies();
     write_statistics(tiles.statistics, a, head, first_tile * kQueries);
-    Sums<kDim> sums;
+    wait_for_copies<0>();
+    block_barrier();  // keys and values are there for all
     HeldFactors<kDim> held;
+    hold_values<kDim>(held, tiles.values);
+    if constexpr (kDrops) {
+        block_barrier();  // all hold their values
+        write_keep<kDim>(tiles, a, head, first_tile, key_tile);
+    }
+    Sums<kDim> sums;
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile and its statistics are there for all, and all have read what the last one left
         if (tile < last_tile) start_queries<kDim>(tiles, a, head, tile + 1);
         commit_copies();
-        if (tile == first_tile) hold_values<kDim>(held, tiles.values);
         const int stage = tile % kStages * query_words(kDim);
         Tiles now = tiles;
         now.queries += stage;
@@ -432,7 +442,10 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
             add_chunk<kDim, kDrops>(sums, held, now, a, head, tile * kQueries, row, warp_key);
         }
         block_barrier();  // the gradients of scores are written; queries and statistics are read
-        if (tile < last_tile) write_statistics(tiles.statistics, a, head, (tile + 1) * kQueries);
+        if (tile < last_tile) {
+            write_statistics(tiles.statistics, a, head, (tile + 1) * kQueries);
+            if constexpr (kDrops) write_keep<kDim>(tiles, a, head, tile + 1, key_tile);
+        }
         add_dquery<kDim>(now, a, head, tile, key_tile);
     }
     block_barrier();  // all have read the keys
