@@ -64,9 +64,7 @@ struct Head {
     int column;  // of y
     Sight sight;
 
-    __device__ int first_query_tile(int key_tile) const {
-        return sight.only_past ? key_tile * kKeys / kQueries : 0;
-    }
+    __device__ int first_query_tile(int key_tile) const { return sight.only_past ? key_tile * kKeys / kQueries : 0; }
     __device__ int last_query_tile(int key_tile) const {
         const int last_key = key_tile * kKeys + kKeys - 1;
         return (sight.only_future && last_key < length ? last_key : length - 1) / kQueries;
@@ -137,7 +135,7 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
     }
 }
 
-using Block = float[kM][kChunk / 8][4];                // [a warp's keys][queries of a chunk]
+using Block = float[kM][kChunk / 8][4];   // [a warp's keys][queries of a chunk]
 using LeftFactor = std::uint32_t[kM][4];  // the same, rounded
 
 /// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for.
@@ -317,62 +315,105 @@ __device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const
     add_products<kDim>(sums.dkey, dscore, tiles.queries, row);
 }
 
-/// dq of a tile: a warp takes half of the queries and half of the columns, over all keys.
+/// A warp's part of dq of a tile: half of the queries and half of the columns, over all keys.
+template <int kDim>
+struct DqueryPart {
+    static constexpr int kRows = kQueries / 2;
+    static constexpr int kPieces = kDim / kPieceColumns / 2;
+    using Sum = float[kM][kPieces][4];
+    int thread, row, piece;
+    int rows;  // of the tile's that the sequence has
+
+    __device__ DqueryPart(const Head& head, int first_query) {
+        thread = thread_index_here();
+        row = thread / kWarpThreads % 2 * kRows;
+        piece = thread / kWarpThreads / 2 * kPieces;
+        rows = head.length - first_query;
+    }
+    __device__ bool holds(int m, int half) const { return row + 16 * m + 8 * half + lane_group(thread) < rows; }
+    /// Where the sum of the key tiles so far lies: elements m, n, 2 half are (16 m + 8 half) * kDim + 8 n further. Each
+    /// thread reads what it has written itself.
+    __device__ float* so_far(const Arguments& a, const Head& head, int first_query) const {
+        const std::int64_t at =
+            head.head * a.packing.tokens + (head.first_row + first_query + row + lane_group(thread));
+        return a.dquery + at * kDim + piece * kPieceColumns + lane_pair(thread);
+    }
+};
+
+template <int kDim>
+__device__ void load_so_far(typename DqueryPart<kDim>::Sum& before, const DqueryPart<kDim>& part, const float* so_far) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            if (!part.holds(m, half)) continue;
+#pragma unroll
+            for (int n = 0; n < part.kPieces; ++n) {
+                const Floats2 x = load2(so_far + (16 * m + 8 * half) * kDim + 8 * n);
+                before[m][n][2 * half] = x.value[0];
+                before[m][n][2 * half + 1] = x.value[1];
+            }
+        }
+    }
+}
+
+template <int kDim>
+__device__ void store_so_far(float* so_far, const DqueryPart<kDim>& part, const typename DqueryPart<kDim>::Sum& sum) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            if (!part.holds(m, half)) continue;
+#pragma unroll
+            for (int n = 0; n < part.kPieces; ++n) {
+                store2(so_far + (16 * m + 8 * half) * kDim + 8 * n, {{sum[m][n][2 * half], sum[m][n][2 * half + 1]}});
+            }
+        }
+    }
+}
+
+/// Adds a key tile to dq of a tile of queries, and writes it after the last one.
 template <int kDim>
 __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
-    constexpr int kRows = kQueries / 2, kPieces = kDim / kPieceColumns / 2;
-    const int thread = thread_index_here(), warp = thread / kWarpThreads, lane = thread % kWarpThreads;
-    const int row = warp % 2 * kRows, piece = warp / 2 * kPieces;
     const int first_query = query_tile * kQueries, keys = head.length - key_tile * kKeys;
-    if (first_query + row >= head.length) return;
-    float sum[kM][kPieces][4] = {};
+    const DqueryPart<kDim> part(head, first_query);
+    if (part.row >= part.rows) return;
+    float* so_far = part.so_far(a, head, first_query);
+    typename DqueryPart<kDim>::Sum before = {}, sum = {};
+    if (key_tile != head.first_key_tile(query_tile)) load_so_far<kDim>(before, part, so_far);
+    const int lane = part.thread % kWarpThreads;
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
         if (16 * k >= keys) break;
         std::uint32_t left[kM][4];
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
-            load_left_transposed<kQueries>(left[m], tiles.dscores, 16 * k, (row + 16 * m) / kPieceColumns, lane);
+            load_left_transposed<kQueries>(left[m], tiles.dscores, 16 * k, (part.row + 16 * m) / kPieceColumns, lane);
         }
 #pragma unroll
-        for (int n = 0; n < kPieces / 2; ++n) {
+        for (int n = 0; n < part.kPieces / 2; ++n) {
             std::uint32_t right[4];
-            load_right<kDim>(right, tiles.keys, 16 * k, piece + 2 * n, lane);
+            load_right<kDim>(right, tiles.keys, 16 * k, part.piece + 2 * n, lane);
 #pragma unroll
             for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], right);
         }
     }
-    const bool first = key_tile == head.first_key_tile(query_tile), last = key_tile == head.last_key_tile(query_tile);
     float factor[kM][2];
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
+        factor[m][0] = factor[m][1] = a.scale * a.drop.keep_scale;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            factor[m][half] = a.scale * a.drop.keep_scale;
-            const int query = first_query + row + 16 * m + 8 * half + lane_group(thread);
-            if (query >= head.length || (first && last)) continue;
-            float* so_far =
-                a.dquery + (head.head * a.packing.tokens + (head.first_row + query)) * kDim + piece * kPieceColumns;
+        for (int n = 0; n < part.kPieces; ++n) {
 #pragma unroll
-            for (int n = 0; n < kPieces; ++n) {
-                float* at = so_far + 8 * n + lane_pair(thread);  // written and read by this thread alone
-                Floats2 x{{sum[m][n][2 * half], sum[m][n][2 * half + 1]}};
-                if (!first) {
-                    const Floats2 before = load2(at);
-                    x = {{x.value[0] + before.value[0], x.value[1] + before.value[1]}};
-                }
-                if (!last) store2(at, x);
-                sum[m][n][2 * half] = x.value[0];
-                sum[m][n][2 * half + 1] = x.value[1];
-            }
+            for (int i = 0; i < 4; ++i) sum[m][n][i] += before[m][n][i];
         }
     }
-    if (!last) return;
-    store_rounded<kDim>(tiles.queries, row, piece, sum, factor);
+    if (key_tile != head.last_key_tile(query_tile)) return store_so_far<kDim>(so_far, part, sum);
+    store_rounded<kDim>(tiles.queries, part.row, part.piece, sum, factor);
     warp_barrier();  // the warp's part of dq is written
     const std::int64_t stride = 3 * a.packing.hidden;
-    write_rows<kDim, kRows, kPieces>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
-                                     head.length - first_query, tiles.queries, row, piece);
+    write_rows<kDim, part.kRows, part.kPieces>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
+                                               part.rows, tiles.queries, part.row, part.piece);
 }
 
 /// dk and dv of a key tile, through the tiles of keys and values, of which each warp takes the rows of its keys.

@@ -110,8 +110,7 @@ __device__ void hide(Scores& score, const Sight& sight, int first_query, int fir
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const KeyRange seen =
-                sight.keys(first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
+            const KeyRange seen = sight.keys(first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
             const int key = first_key + lane_pair(thread) + i % 2;
 #pragma unroll
             for (int n = 0; n < kKeyOctets; ++n) {
