@@ -59,7 +59,7 @@ TEST_CASE("numbers are decimal, finite and within what fits, or refused in one s
     CHECK(printed_config({"--seed", "18446744073709551615"})["samples"]["seed"] == 18446744073709551615u);
     const auto refused = [](const std::string& flag, const std::string& value, const std::string& part) {
         const Ended ended =
-            cloze({"pretrain", "--data", "d", "--model", "tiny", "--output", "o", "--max-steps=9", flag + "=" + value});
+            cloze({"pretrain", "--data", "d", "--model", "tiny", "--output", "o", "--max-steps", "9", flag, value});
         require_complaint(ended, 2, {flag, "'" + value + "'", part});
         CHECK(ended.err.size() < 200);
     };
