@@ -32,12 +32,18 @@ if(CLOZE_CUDA)
     find_package(CUDAToolkit REQUIRED)
 endif()
 
+option(CLOZE_CUDA_SPILLS "Compile kernels that spill registers too, with a warning: tests may be slow" OFF)
+set(spills -warn-spills,-Werror)
+if(CLOZE_CUDA_SPILLS)
+    set(spills -warn-spills)
+endif()
+set(CLOZE_CUDA_OPTIONS -lineinfo -Xptxas=${spills})
+
 # cloze_cuda_target(TARGET): its .cu files go through nvcc, and a kernel that spills registers does not compile.
 function(cloze_cuda_target TARGET)
     target_compile_definitions(${TARGET} PRIVATE CLOZE_CUDA)
     target_link_libraries(${TARGET} PUBLIC CUDA::cudart_static)
-    target_compile_options(${TARGET} PRIVATE
-        $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xptxas=-warn-spills,-Werror>)
+    target_compile_options(${TARGET} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${CLOZE_CUDA_OPTIONS}>")
 endfunction()
 
 # The emulator: needs fibers, and g++ for the calls its thread sanitizer puts before loads and stores. A build that links

@@ -104,14 +104,13 @@ __device__ void add_scores(Scores& score, const std::uint32_t* queries, const st
     }
 }
 
-__device__ void hide(Scores& score, Visible visible, int first_query, int first_key, int length) {
+__device__ void hide(Scores& score, const Sight& sight, int first_query, int first_key, int length) {
     const int thread = thread_index_here();
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const KeyRange seen =
-                visible_keys(visible, first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
+            const KeyRange seen = sight.keys(first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
             const int key = first_key + lane_pair(thread) + i % 2;
 #pragma unroll
             for (int n = 0; n < kKeyOctets; ++n) {
@@ -163,11 +162,13 @@ __device__ void round_probabilities(std::uint32_t (&probability)[kKeys / 16][4],
     }
 }
 
-__device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const Drop& drop, int first_query,
-                                   int first_key) {
+__device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const DropArguments& drop,
+                                   const Share& share, int first_query, int first_key) {
     const int query_block = first_query / kDropoutQueries, key_block = first_key / kDropoutKeys;
-    const PhiloxBits low = drop.bits(query_block, key_block, lane_group(), lane_pair());
-    const PhiloxBits high = drop.bits(query_block, key_block, lane_group(), lane_pair() + 1);
+    const PhiloxBits low =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair());
+    const PhiloxBits high =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair() + 1);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // query half i / 2, key octets 4 (i % 2) and on
         const std::uint32_t keep_low = bytes_at_least(low.word[i], drop.threshold);
@@ -243,8 +244,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     const int length = share.sequence.length, column = share.head * kDim;
     const std::int64_t hidden = packing.hidden;
     const int last_query = share.first_query + kQueries < length ? share.first_query + kQueries - 1 : length - 1;
-    const int first_tile = sees_only_future(packing.visible) ? share.first_query / kKeys : 0;
-    const int last_tile = (sees_only_past(packing.visible) ? last_query : length - 1) / kKeys;
+    const int first_tile = packing.sight.only_future ? share.first_query / kKeys : 0;
+    const int last_tile = (packing.sight.only_past ? last_query : length - 1) / kKeys;
     const auto start = [&](int tile) {
         const int stage = tile % kStages * key_words(kDim);
         const int row = share.sequence.first_row + tile * kKeys, rows = length - tile * kKeys;
@@ -258,8 +259,6 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     commit_copies();
 
     const int warp_query = share.first_query + warp_index() * kWarpQueries;
-    Drop drop{};
-    if constexpr (kDrops) drop = drop_of(a.drop, share.sequence.index, share.head);
     Rows<kDim> rows;
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
@@ -270,8 +269,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
         const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
         Scores score = {};
         add_scores<kDim>(score, query_tile, key_tile + stage);
-        if (!sees_all(packing.visible, warp_query, kWarpQueries, first_key, kKeys, length)) {
-            hide(score, packing.visible, warp_query, first_key, length);
+        if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
+            hide(score, packing.sight, warp_query, first_key, length);
         }
         Probabilities probability;
 #pragma unroll
@@ -279,7 +278,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
             exponentiate(score, rows, m, 0, a.log2_scale);
             exponentiate(score, rows, m, 1, a.log2_scale);
             round_probabilities(probability[m], score[m]);
-            if constexpr (kDrops) drop_probabilities(probability[m], drop, warp_query + 16 * m, first_key);
+            if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
         }
         add_values(rows, probability, value_tile + stage);
     }
@@ -300,7 +299,7 @@ void start(const AttentionForward& a, Stream stream) {
                                  .heads = static_cast<std::int32_t>(a.heads),
                                  .tokens = tokens,
                                  .hidden = a.y.cols,
-                                 .visible = a.visible},
+                                 .sight = sight_of(a.visible)},
                      .log2_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(kDim))),
                      .drop = drop_arguments(a.dropout)});
 }

@@ -163,6 +163,35 @@ __device__ inline void write_rows(bf16* destination, std::int64_t stride, int ro
     }
 }
 
+// ---- Visibility.
+
+/// Keys [first, end) that a query sees; empty where end <= first.
+struct KeyRange {
+    int first, end;
+};
+
+/// A Visible in numbers, so that bounds are selected without branches.
+struct Sight {
+    bool only_past;
+    bool only_future;
+    int strict;  // 1: not the query's own key
+
+    __device__ KeyRange keys(int query, int length) const {
+        return {only_future ? query + strict : 0, only_past ? query + 1 - strict : length};
+    }
+    /// Whether each of `queries` queries from `query` on sees each of `keys` keys from `key` on.
+    __device__ bool all(int query, int queries, int key, int keys, int length) const {
+        const bool past = !only_past || key + keys <= query, future = !only_future || key >= query + queries;
+        return key + keys <= length && past && future;
+    }
+};
+
+inline Sight sight_of(Visible visible) {
+    const bool strict = visible == Visible::strict_past || visible == Visible::strict_future;
+    return {visible == Visible::past || visible == Visible::strict_past,
+            visible == Visible::future || visible == Visible::strict_future, strict ? 1 : 0};
+}
+
 // ---- Packed sequences.
 
 struct Packing {
@@ -171,7 +200,7 @@ struct Packing {
     std::int32_t heads;
     std::int64_t tokens;
     std::int64_t hidden;
-    Visible visible;
+    Sight sight;
 };
 
 /// Rows outside every sequence, shared out over the blocks: clear(row).
@@ -194,38 +223,6 @@ struct Sequence {
     std::int32_t length;
 };
 
-// ---- Visibility.
-
-/// Keys [first, end) that a query sees; empty where end <= first.
-struct KeyRange {
-    int first, end;
-};
-
-__device__ inline KeyRange visible_keys(Visible visible, int query, int length) {
-    switch (visible) {
-        case Visible::past: return {0, query + 1};
-        case Visible::future: return {query, length};
-        case Visible::strict_past: return {0, query};
-        case Visible::strict_future: return {query + 1, length};
-        default: return {0, length};
-    }
-}
-
-__device__ inline bool sees_only_past(Visible visible) {
-    return visible == Visible::past || visible == Visible::strict_past;
-}
-__device__ inline bool sees_only_future(Visible visible) {
-    return visible == Visible::future || visible == Visible::strict_future;
-}
-
-/// Whether each of `queries` queries from `query` on sees each of `keys` keys from `key` on.
-__device__ inline bool sees_all(Visible visible, int query, int queries, int key, int keys, int length) {
-    if (key + keys > length) return false;
-    if (sees_only_past(visible)) return key + keys <= query;
-    if (sees_only_future(visible)) return key >= query + queries;
-    return true;
-}
-
 // ---- Dropout.
 
 /// What a kernel takes of an AttentionDropout.
@@ -247,26 +244,15 @@ inline DropArguments drop_arguments(const AttentionDropout& dropout) {
             .sample = dropout.sequence_sample.data<std::uint64_t>()};
 }
 
-/// The random bits of one head of one sequence.
-struct Drop {
-    const StepState* state;  // its key is read where it is used: ten round keys kept would fill registers
-    std::uint64_t sample;
-    std::uint32_t layer;
-    std::uint32_t head;
-    ByteThreshold threshold;
-
-    /// Where kernels/core/dropout.h has the 16 probabilities with these residues. Byte `octet` % 4 of word 2 * (query
-    /// half) + octet / 4 is for key octet `octet`.
-    __device__ PhiloxBits bits(int query_block, int key_block, int query_mod8, int key_mod8) const {
-        const DropoutKey key{state->dropout_key, layer, DropoutSite::attention_probabilities};
-        return attention_dropout_bits(key, sample, head, static_cast<std::uint32_t>(query_block),
-                                      static_cast<std::uint32_t>(key_block), static_cast<std::uint32_t>(query_mod8),
-                                      static_cast<std::uint32_t>(key_mod8));
-    }
-};
-
-__device__ inline Drop drop_of(const DropArguments& a, int sequence, int head) {
-    return {a.state, a.sample[sequence], a.layer, static_cast<std::uint32_t>(head), a.threshold};
+/// Where kernels/core/dropout.h has the 16 probabilities with these residues. Byte `octet` % 4 of word 2 * (query half)
+/// + octet / 4 is for key octet `octet`. Key and sample are read where they are used: kept, with ten round keys that
+/// the compiler makes of them, they would fill registers.
+__device__ inline PhiloxBits drop_bits(const DropArguments& a, int sequence, int head, int query_block, int key_block,
+                                       int query_mod8, int key_mod8) {
+    const DropoutKey key{a.state->dropout_key, a.layer, DropoutSite::attention_probabilities};
+    return attention_dropout_bits(key, a.sample[sequence], static_cast<std::uint32_t>(head),
+                                  static_cast<std::uint32_t>(query_block), static_cast<std::uint32_t>(key_block),
+                                  static_cast<std::uint32_t>(query_mod8), static_cast<std::uint32_t>(key_mod8));
 }
 
 /// All bits of the low half set where byte `byte` of `low` is kept, of the high half where that of `high` is; both are

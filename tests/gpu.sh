@@ -88,7 +88,8 @@ seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f"
 
 build() {
     local options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DCLOZE_ENGINE=OFF -DCLOZE_TESTS=ON -DCLOZE_CUDA=ON
-        -DCLOZE_EMULATOR=OFF "-DCLOZE_CUDA_ARCHITECTURES=$(architecture "$(gpu_says compute_cap)")")
+        -DCLOZE_EMULATOR=OFF -DCLOZE_CUDA_SPILLS=ON
+        "-DCLOZE_CUDA_ARCHITECTURES=$(architecture "$(gpu_says compute_cap)")")
     if [ -d .carry/include/catch2 ]; then
         options+=("-DCMAKE_PREFIX_PATH=$PWD/.carry")
     fi

@@ -65,7 +65,7 @@ __device__ inline int thread_index_here() {
 #else
     unsigned index;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
-    return static_cast<int>(index);
+    return static_cast<int>(index & 1023u);  // so that the compiler knows the sign
 #endif
 }
 

@@ -39,36 +39,31 @@ echo "========= ERROR SUMMARY: ${HAZARDS:-0} errors"
 END
 
 failures=0
-# expect EXIT_CODE PATTERN [ARGUMENT...]: runs gpu.sh on the machine that the variables describe. The pattern stands on
+# expect EXIT_CODE PATTERN...: runs gpu.sh with $FLAG on the machine that the variables describe. Each pattern stands on
 # the screen, in the log or in the summary.
 expect() {
-    local code=0 output wanted=$1 pattern=$2
-    shift 2
+    local code=0 output wanted=$1 pattern
+    shift
     rm -rf "$folder/checkout/build-gpu" "$folder/out"
     output=$(PATH="$folder/bin:$PATH" GIT_DIR=none OUT="$folder/out" \
-        bash "$folder/checkout/tests/gpu.sh" "$@" 2>&1) || code=$?
+        bash "$folder/checkout/tests/gpu.sh" ${FLAG:+"$FLAG"} 2>&1) || code=$?
     output+=$(cat "$folder"/out/* 2>/dev/null || true)
-    if [ "$code" != "$wanted" ] || ! grep -q -- "$pattern" <<<"$output"; then
-        printf 'gpu.sh %s: expected exit code %s and "%s", got %s and:\n%s\n' \
-            "$*" "$wanted" "$pattern" "$code" "$output"
-        failures=$((failures + 1))
-    fi
+    for pattern in "$@"; do
+        if [ "$code" != "$wanted" ] || ! grep -q -- "$pattern" <<<"$output"; then
+            printf 'gpu.sh %s: expected exit code %s and "%s", got %s and:\n%s\n' \
+                "${FLAG:-}" "$wanted" "$pattern" "$code" "$output"
+            failures=$((failures + 1))
+        fi
+    done
 }
 
 GPU=no expect 6 '^gpu: no NVIDIA GPU on this machine'
-expect 2 'bash tests/gpu.sh --quick' --no-such-flag
-expect 0 '"commit": "0123abc with changes"'
-expect 0 'CLOZE_CUDA_ARCHITECTURES=90a-real'
-expect 0 '^1 passed, 0 failed, 0 skipped'
-expect 0 'sanitizer 1 --tool initcheck'
-expect 0 '"detail": "ERROR SUMMARY: 0 errors"'
-CASE=fail expect 1 '^failed: device_kernels_test: one'
-CASE=fail expect 1 'sanitizer 1 --tool memcheck'
-HAZARDS=3 expect 1 '^failed: racecheck: ERROR SUMMARY: 3 errors'
-HAZARDS=3 expect 1 'sanitizer 1 --tool initcheck'
-BUILDS=no expect 1 '^failed: build: exit code 2'
-expect 0 '^recorded'
-BUILDS=no expect 1 '^failed: record: exit code 127'
-HAZARDS=3 expect 0 '^1 passed' --quick
+FLAG=--no-such-flag expect 2 'bash tests/gpu.sh --quick'
+expect 0 '^1 passed, 0 failed, 0 skipped' '"commit": "0123abc with changes"' 'CLOZE_CUDA_ARCHITECTURES=90a-real' \
+    'sanitizer 1 --tool initcheck' '"detail": "ERROR SUMMARY: 0 errors"' '^recorded'
+CASE=fail expect 1 '^failed: device_kernels_test: one' 'sanitizer 1 --tool memcheck'
+HAZARDS=3 expect 1 '^failed: racecheck: ERROR SUMMARY: 3 errors' 'sanitizer 1 --tool initcheck'
+BUILDS=no expect 1 '^failed: build: exit code 2' '^failed: record: exit code 127'
+FLAG=--quick HAZARDS=3 expect 0 '^1 passed'
 
 [ $failures = 0 ] && echo "gpu.sh: every case as expected"

@@ -4,8 +4,8 @@
     python3 tests/project/kernel_resources.py [--write] [--jobs N]
 
 Compiles kernels/*.cu for sm_80 and sm_90a and compares registers, static shared memory, barriers and instructions with
-kernels/resources.txt, if that was written by the same nvcc. Prints what differs. A kernel that needs more registers, or
-that has a stack or spills at all, fails: exit code 1. --write renews the table after a change that is meant.
+kernels/resources.txt, if that was written by the same nvcc. Prints what differs. More registers than there, a stack or
+spills at all, and any other warning of ptxas fail: exit code 1. --write renews the table after a change that is meant.
 
 Instructions are counted where cuobjdump and nvdisasm are found: on the PATH, or in PyPI's package triton in build/venv;
 elsewhere the column is "-" and is not compared. Without nvcc: "[skipped] ...". Tested by
@@ -51,7 +51,7 @@ def readable(demangled: str) -> str:
         if name[at] == "(" and depth == 0:
             end = at
             break
-    return re.sub(r"^void ", "", name[:end])
+    return re.sub(r"^void ", "", name[:end]).replace("> >", ">>")
 
 
 def parse_ptxas(report: str) -> dict:
@@ -85,6 +85,12 @@ def parse_disassembly(listing: str) -> dict:
         elif key and re.match(r"\s*/\*[0-9a-f]{4,}\*/", line) and not re.search(r"\*/\s+NOP\b", line):
             counts[key] += 1
     return counts
+
+
+def other_warnings(report: str) -> list:
+    """What ptxas warns of besides spills, which parse_ptxas counts."""
+    found = re.findall(r"^ptxas .*(?:\bwarning\b|\berror\b|Performance Loss).*$", report, flags=re.MULTILINE)
+    return [line for line in found if "spilled to local memory" not in line]
 
 
 def table_text(version: str, uses: dict) -> str:
@@ -165,18 +171,19 @@ def demangled(names: list, nvcc: str) -> dict:
     return dict(zip(names, done.stdout.splitlines()))
 
 
-def uses_of(file: Path, nvcc: str, disassemblers: Optional[Path]) -> dict:
-    """Uses by (kernel with its file, architecture). Throws with the compiler's words if it does not compile."""
+def uses_of(file: Path, nvcc: str, disassemblers: Optional[Path]) -> tuple:
+    """Uses by (kernel with its file, architecture), and what is wrong with the file."""
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "code.fatbin"
-        command = [nvcc, "-std=c++20", f"-I{ROOT}", "-O3", "-DCLOZE_CUDA", "-Xptxas", "-v,-warn-spills,-Werror"]
+        command = [nvcc, "-std=c++20", f"-I{ROOT}", "-O3", "-DCLOZE_CUDA", "-Xptxas", "-v,-warn-spills"]
         for architecture in ARCHITECTURES:
             command += ["-gencode", f"arch={architecture.replace('sm', 'compute')},code={architecture}"]
         command += ["-fatbin", str(file), "-o", str(code)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        report = done.stdout + done.stderr
         if done.returncode != 0:
-            raise RuntimeError(done.stdout + done.stderr)
-        uses, counts = parse_ptxas(done.stdout + done.stderr), {}
+            return {}, [f"{file.name} does not compile:\n{report}"]
+        uses, counts = parse_ptxas(report), {}
         if disassemblers:
             path = f"{disassemblers}{os.pathsep}{os.environ.get('PATH', '')}"
             counts = parse_disassembly(subprocess.run(
@@ -184,20 +191,19 @@ def uses_of(file: Path, nvcc: str, disassemblers: Optional[Path]) -> dict:
                 env={**os.environ, "PATH": path}).stdout)
     names = demangled([name for name, _ in uses], nvcc)
     return {(f"{file.name} {readable(names[name])}", architecture):
-            use._replace(instructions=counts.get((name, architecture))) for (name, architecture), use in uses.items()}
+            use._replace(instructions=counts.get((name, architecture)))
+            for (name, architecture), use in uses.items()}, other_warnings(report)
 
 
 def all_uses(nvcc: str, disassemblers: Optional[Path], jobs: int) -> tuple:
-    """Uses of all kernels, and what did not compile."""
+    """Uses of all kernels, and what is wrong with the files."""
     files = sorted((ROOT / "kernels").glob("*.cu"))
-    uses, errors = {}, []
+    uses, wrong = {}, []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for file, future in [(file, pool.submit(uses_of, file, nvcc, disassemblers)) for file in files]:
-            try:
-                uses.update(future.result())
-            except RuntimeError as error:
-                errors.append(f"{file.name} does not compile:\n{error}")
-    return uses, errors
+        for of_file, wrong_of_file in pool.map(lambda file: uses_of(file, nvcc, disassemblers), files):
+            uses.update(of_file)
+            wrong += wrong_of_file
+    return uses, wrong
 
 
 def main() -> int:
@@ -213,7 +219,7 @@ def main() -> int:
     uses, failing = all_uses(nvcc, disassemblers, arguments.jobs)
     failing += forbidden(uses)
     telling = [] if disassemblers else ["instructions are not counted: cuobjdump and nvdisasm are not found"]
-    if arguments.write and not failing:
+    if arguments.write:
         TABLE.write_text(table_text(version, uses), encoding="utf-8")
     elif TABLE.exists():
         table_version, before = parse_table(TABLE.read_text(encoding="utf-8"))

@@ -3,7 +3,8 @@
 
 import unittest
 
-from kernel_resources import Use, compare, forbidden, parse_disassembly, parse_ptxas, parse_table, readable, table_text
+from kernel_resources import (Use, compare, forbidden, other_warnings, parse_disassembly, parse_ptxas, parse_table,
+                              readable, table_text)
 
 PTXAS = """ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function '_Z3oneIfEvPf' for 'sm_80'
@@ -54,6 +55,14 @@ class KernelResources(unittest.TestCase):
         self.assertEqual(uses["_Z3twov", "sm_80"], Use(255, 1040, 16, 72, 20))
         self.assertEqual(uses["_Z3oneIfEvPf", "sm_90a"], Use(32, 0, 0, 0, 0))
         self.assertEqual(len(uses), 3)
+
+    def test_warnings_besides_spills_are_found(self):
+        spilled = "ptxas warning : Registers are spilled to local memory in function '_Z3twov', 8 bytes spill stores\n"
+        serialised = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
+        other = "ptxas /tmp/a.ptx, line 7; warning : stray value"
+        self.assertEqual(other_warnings(PTXAS + spilled), [])
+        self.assertEqual(other_warnings(PTXAS + spilled + other), [other])
+        self.assertEqual(other_warnings(serialised), [serialised])
 
     def test_instructions_are_counted_without_padding(self):
         self.assertEqual(parse_disassembly(DISASSEMBLY), {("_Z3oneIfEvPf", "sm_90a"): 3, ("_Z3twov", "sm_90a"): 1})

@@ -196,6 +196,27 @@ TEST_CASE("a folder of another run is refused, naming what differs, and stays as
     CHECK(test::read_file(setting.handling.output / "run.json") == record);
 }
 
+TEST_CASE("a run none of whose checkpoints is whole is refused and stays as it is") {
+    const TemporaryFolder folder;
+    const Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    run(setting, 7);
+    const fs::path newest = checkpoint_folder(setting.handling.output, 7);
+    const fs::path older = checkpoint_folder(setting.handling.output, 5);
+    const std::string log = test::read_file(setting.handling.output / "metrics.jsonl");
+    for (const fs::path& checkpoint : {newest, older}) {
+        std::string bytes = test::read_file(checkpoint / "model.safetensors");
+        bytes[bytes.size() / 2] ^= 1;
+        test::write_file(checkpoint / "model.safetensors", bytes);
+    }
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("none of its checkpoints is whole") &&
+                                        Catch::Contains("checkpoint-00000007") && Catch::Contains("remove them all"));
+    CHECK(test::read_file(setting.handling.output / "metrics.jsonl") == log);
+    CHECK(fs::exists(newest));
+    fs::remove_all(newest);
+    fs::remove_all(older);
+    CHECK(run(setting).steps_done == 24);
+}
+
 TEST_CASE("a run from the weights of another starts fresh but for the weights") {
     const TemporaryFolder folder;
     const fs::path data = prepare_words(folder.path());

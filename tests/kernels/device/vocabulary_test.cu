@@ -178,6 +178,14 @@ TEST_CASE("block reductions give every thread the same bits") {
     }
 }
 
+TEST_CASE("shared memory is carved in the order of the calls, each part aligned") {
+    CHECK(SharedSize().bytes() == 0);
+    CHECK(SharedSize().take<std::uint8_t>(17).bytes() == 17);
+    CHECK(SharedSize().take<std::uint8_t>(17).take<float>(3).bytes() == 32 + 12);
+    CHECK(SharedSize().take<std::uint8_t>(16).take<float>(3).bytes() == 16 + 12);
+    CHECK(SharedSize().take<float>(1).take<bf16>(64, 1024).take<float>(1).bytes() == 1024 + 128 + 4);
+}
+
 TEST_CASE("named barriers hand tiles from some warps to others and back") {
     if (!device_or_skip()) return;
     for_schedules(3 * schedules(), [] {
