@@ -13,7 +13,7 @@ namespace cloze {
 
 namespace {
 
-constexpr int kRuns = 16;
+constexpr int kRuns = 32;  // of 16,384 rows: 8 chunks each, which are all in flight at once
 
 __global__ void __launch_bounds__(kRuns* kWarpThreads) sum_chunks_kernel(ChunkSums a) {
     float* sums = SharedArena().take<float>(kRuns * kWarpThreads);  // [run, column of the block]

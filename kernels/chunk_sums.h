@@ -3,7 +3,7 @@
 //   sums[s][c] = (or +=) partial[0][s][c] + partial[1][s][c] + ...
 //
 // Several sums of one kernel go in one launch: each alone costs more to start than to add. The order is fixed by the
-// shape: sixteen runs of consecutive chunks, each in order, then the runs in order. Tested by every op that sums
+// shape: thirty-two runs of consecutive chunks, each in order, then the runs in order. Tested by every op that sums
 // columns on a device.
 #pragma once
 

@@ -298,19 +298,26 @@ std::int64_t embedding_backward_scratch(std::int64_t tokens, std::int64_t hidden
     return chunk_partials(tokens, 6 * hidden);
 }
 
-// Table rows: one read per table and token, as if no two tokens shared one.
-Cost embedding_forward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype) {
-    const std::int64_t statistics = size_of(statistics_dtype(dtype));
-    return {(5 * tokens * hidden + 2 * hidden) * size_of(dtype) + 2 * tokens * statistics +
+// y, sum and the table rows that tokens can name, each once.
+Cost embedding_forward_cost(const EmbeddingSizes& sizes, DType dtype) {
+    const std::int64_t tokens = sizes.tokens, hidden = sizes.hidden, statistics = size_of(statistics_dtype(dtype));
+    const std::int64_t table_rows =
+        std::min(tokens, sizes.word_rows) + std::min(tokens, sizes.positions) + std::min(tokens, sizes.types);
+    return {((2 * tokens + table_rows + 2) * hidden) * size_of(dtype) + 2 * tokens * statistics +
                 3 * tokens * size_of(DType::i32),
             11 * tokens * hidden};
 }
 
-// dy, sum and dsum once; one table row read and written per table and token.
-Cost embedding_backward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype) {
-    const std::int64_t statistics = size_of(statistics_dtype(dtype));
-    return {(3 * tokens * hidden + hidden) * size_of(dtype) +
-                (6 * tokens * hidden + 2 * hidden + 2 * tokens) * statistics + 6 * tokens * size_of(DType::i32),
+// dy, sum and dsum once. A table that is overwritten is written whole; where it is added to, the rows that tokens can
+// name are read and written.
+Cost embedding_backward_cost(const EmbeddingSizes& sizes, DType dtype, bool accumulate, bool accumulate_word) {
+    const std::int64_t tokens = sizes.tokens, hidden = sizes.hidden, statistics = size_of(statistics_dtype(dtype));
+    const auto moved = [&](std::int64_t rows, bool adds) { return adds ? 2 * std::min(tokens, rows) : rows; };
+    const std::int64_t table_rows =
+        moved(sizes.word_rows, accumulate_word) + moved(sizes.positions, accumulate) + moved(sizes.types, accumulate);
+    return {((3 * tokens + 1) * hidden) * size_of(dtype) +
+                ((table_rows + (accumulate ? 4 : 2)) * hidden + 2 * tokens) * statistics +
+                6 * tokens * size_of(DType::i32),
             19 * tokens * hidden};
 }
 

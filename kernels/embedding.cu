@@ -47,10 +47,8 @@ __device__ std::int64_t used_tokens(const BatchCounts* counts, std::int64_t capa
 template <typename T>
 struct ForwardOp {
     using Element = T;
-    struct Addend {
-        Floats8 position;
-        Floats8 type;
-    };
+    static constexpr int kInputs = 3;  // rows of word, position and type
+    static constexpr bool kMasksInput = false;
 
     normalized_rows::Forward<T> norm;
     const T* word;
@@ -60,17 +58,21 @@ struct ForwardOp {
     const std::int32_t* position_id;
     const std::int32_t* type_id;
 
-    __device__ void load(Floats8& x, Addend& addend, std::int64_t row, std::int64_t column, bool wanted) const {
-        x = load8_or_zero(wanted, word + token_id[row] * norm.hidden + column);
-        addend.position = load8_or_zero(wanted, position + position_id[row] * norm.hidden + column);
-        addend.type = load8_or_zero(wanted, type + type_id[row] * norm.hidden + column);
+    __device__ bool has(int) const { return true; }
+    __device__ const T* row_of(int input, std::int64_t row) const {
+        if (input == 0) return word + token_id[row] * norm.hidden;
+        return input == 1 ? position + position_id[row] * norm.hidden : type + type_id[row] * norm.hidden;
     }
-    __device__ void add(Floats8& x, const Addend& addend, std::int64_t, std::int64_t) const {
-        normalized_rows::add(x, addend.position);
-        normalized_rows::add(x, addend.type);
+    __device__ Floats8 combine(const Floats8 (&in)[kInputs], const HiddenMaskDraw&, const PhiloxBits&, int,
+                               bool) const {
+        Floats8 sum;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum[i] = in[0][i] + in[1][i] + in[2][i];
+        return sum;
     }
-    __device__ void leave(Floats8& y, std::int64_t row, std::int64_t column) const {
-        apply_hidden_mask(y, norm.mask, row, column);
+    __device__ void leave(Floats8& y, const HiddenMaskDraw& mask, const PhiloxBits& bits) const {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) y[i] = mask.apply(bits, i, y[i]);
     }
 };
 
@@ -78,17 +80,20 @@ template <typename T>
 struct BackwardOp {
     using Element = T;
     static constexpr int kSums = 2;  // dgamma, dbeta
+    static constexpr bool kMasksInput = true;
 
     normalized_rows::Backward<T> norm;
     T* dsum;  // may be dy: each thread reads an element before it writes it
     const BatchCounts* counts;
 
     __device__ std::int64_t used_rows() const { return used_tokens(counts, norm.rows); }
-    __device__ void enter(Floats8& dy, std::int64_t row, std::int64_t column) const {
-        apply_hidden_mask(dy, norm.mask, row, column);
+    __device__ void enter(Floats8& dy, const HiddenMaskDraw& mask, const PhiloxBits& bits) const {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) dy[i] = mask.apply(bits, i, dy[i]);
     }
-    __device__ void leave(const Floats8& gradient, Floats8 (&)[kSums], std::int64_t row, std::int64_t column) const {
-        store8(dsum + row * norm.hidden + column, gradient);
+    __device__ void leave(const Floats8& gradient, Floats8 (&)[kSums], const HiddenMaskDraw&, const PhiloxBits&,
+                          bool wanted, std::int64_t row, int column) const {
+        if (wanted) store8(dsum + row * norm.hidden + column, gradient);
     }
 };
 
@@ -345,6 +350,7 @@ void backward_of_norm(const EmbeddingBackward& a, Stream stream) {
                                                             .gamma = a.gamma.data<T>(),
                                                             .rows = a.dy.rows,
                                                             .hidden = a.dy.cols,
+                                                            .inverse_hidden = 1.0f / static_cast<float>(a.dy.cols),
                                                             .mask = hidden_mask_arguments(a.dropout)},
                                                    .dsum = a.dsum.data<T>(),
                                                    .counts = a.counts},
@@ -374,6 +380,7 @@ void embedding_forward(const EmbeddingForward& a, Stream stream) {
                                                               .beta = a.beta.data<T>(),
                                                               .rows = a.y.rows,
                                                               .hidden = a.y.cols,
+                                                              .inverse_hidden = 1.0f / static_cast<float>(a.y.cols),
                                                               .epsilon = static_cast<float>(a.epsilon),
                                                               .mask = hidden_mask_arguments(a.dropout)},
                                                      .word = a.word.data<T>(),

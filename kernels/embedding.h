@@ -63,8 +63,17 @@ void embedding_backward(const EmbeddingBackward& arguments, Stream stream);
 /// Elements of scratch that backward needs.
 std::int64_t embedding_backward_scratch(std::int64_t tokens, std::int64_t hidden);
 
-Cost embedding_forward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype);
-Cost embedding_backward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype);
+/// What the costs depend on.
+struct EmbeddingSizes {
+    std::int64_t tokens;
+    std::int64_t hidden;
+    std::int64_t word_rows;
+    std::int64_t positions;
+    std::int64_t types;
+};
+
+Cost embedding_forward_cost(const EmbeddingSizes& sizes, DType dtype);
+Cost embedding_backward_cost(const EmbeddingSizes& sizes, DType dtype, bool accumulate, bool accumulate_word);
 
 /// Device code (embedding.cu): called by the two above, which have checked the arguments.
 namespace device_code {

@@ -1,5 +1,11 @@
 // Dropout of hidden states in a row-wise kernel: the mapping of kernels/core/dropout.h, eight columns a lane, which is
-// one Philox call. Tested by tests/kernels/device/layer_norm_test.cpp.
+// one Philox call. Nothing of it depends on the elements, so a kernel draws while it waits for them:
+//
+//   const HiddenMaskDraw mask(op.mask);                 // once a thread: reads the step's key
+//   mask.draw({&first, &second}, rows, columns);        // several at once share the key's schedule
+//   x[i] = mask.apply(first, i, x[i]);
+//
+// Tested by tests/kernels/device/layer_norm_test.cpp.
 #pragma once
 
 #include "kernels/device/vector.h"
@@ -9,13 +15,13 @@ namespace cloze {
 
 /// What a kernel takes of a HiddenDropout.
 struct HiddenMaskArguments {
-    std::uint32_t threshold;  // 0: no dropout, and nothing below is read
-    float scale;
-    std::uint32_t layer;
-    DropoutSite site;
-    const StepState* state;
-    const std::uint64_t* row_sample;
-    const std::int32_t* row_position;
+    std::uint32_t threshold = 0;  // 0: no dropout, and nothing below the scale is read
+    float scale = 1;
+    std::uint32_t layer = 0;
+    DropoutSite site = DropoutSite::embedding;
+    const StepState* state = nullptr;
+    const std::uint64_t* row_sample = nullptr;
+    const std::int32_t* row_position = nullptr;
 };
 
 inline HiddenMaskArguments hidden_mask_arguments(const HiddenDropout& dropout) {
@@ -30,19 +36,61 @@ inline HiddenMaskArguments hidden_mask_arguments(const HiddenDropout& dropout) {
             .row_position = dropout.row_position.data<std::int32_t>()};
 }
 
-/// x[c] = dropped ? 0 : x[c] * scale, for the eight columns of `row` from `column` on.
-__device__ inline void apply_hidden_mask(Floats8& x, const HiddenMaskArguments& mask, std::int64_t row,
-                                         std::int64_t column) {
-    if (mask.threshold == 0) return;
-    const DropoutKey key{mask.state->dropout_key, mask.layer, mask.site};
-    const PhiloxBits bits =
-        hidden_dropout_bits(key, mask.row_sample[row], static_cast<std::uint32_t>(mask.row_position[row]),
-                            static_cast<std::uint32_t>(column / 8));
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        const float kept = x[i] * mask.scale;
-        x[i] = hidden_dropout_value(bits, static_cast<std::uint32_t>(i)) < mask.threshold ? 0.0f : kept;
+/// Where the mask of a row is drawn.
+struct alignas(16) HiddenMaskRow {
+    std::uint64_t sample;
+    std::uint32_t position;
+};
+
+/// The mask as a thread draws it. Without dropout every element is kept, times one.
+class HiddenMaskDraw {
+public:
+    __device__ explicit HiddenMaskDraw(const HiddenMaskArguments& arguments)
+        : key_{{}, arguments.layer, arguments.site}, threshold_(arguments.threshold), scale_(arguments.scale) {
+        if (threshold_ != 0) key_.step_key = arguments.state->dropout_key;
     }
-}
+
+    __device__ static HiddenMaskRow row_of(const HiddenMaskArguments& arguments, std::int64_t row) {
+        if (arguments.threshold == 0) return {};
+        return {arguments.row_sample[row], static_cast<std::uint32_t>(arguments.row_position[row])};
+    }
+
+    /// bits[i]: of the eight columns from column[i] on of row[i].
+    template <int kDraws>
+    __device__ void draw(PhiloxBits* const (&bits)[kDraws], const HiddenMaskRow (&row)[kDraws],
+                         const int (&column)[kDraws]) const {
+        if (threshold_ == 0) {
+#pragma unroll
+            for (int i = 0; i < kDraws; ++i) *bits[i] = {};
+            return;
+        }
+#pragma unroll
+        for (int i = 0; i < kDraws; ++i) {
+            *bits[i] =
+                hidden_dropout_bits(key_, row[i].sample, row[i].position, static_cast<std::uint32_t>(column[i] / 8));
+        }
+    }
+
+    /// Element i of eight. For one of an odd place the low half of the word does not matter.
+    __device__ bool keeps(const PhiloxBits& bits, int i) const {
+        const std::uint32_t word = bits.word[i / 2];
+        return i % 2 == 0 ? (word & 0xffffu) >= threshold_ : word >= threshold_ << 16;
+    }
+
+    /// dropped ? 0 : x * scale.
+    __device__ float apply(const PhiloxBits& bits, int i, float x) const {
+        const float kept = x * scale_;
+        return keeps(bits, i) ? kept : 0.0f;
+    }
+    /// dropped ? y : x * scale + y.
+    __device__ float apply_and_add(const PhiloxBits& bits, int i, float x, float y) const {
+        return keeps(bits, i) ? fmaf(x, scale_, y) : y;
+    }
+
+private:
+    DropoutKey key_;
+    std::uint32_t threshold_;
+    float scale_;
+};
 
 }  // namespace cloze

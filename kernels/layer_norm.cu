@@ -16,41 +16,48 @@ namespace {
 template <typename T>
 struct ForwardOp {
     using Element = T;
-    using Addend = Floats8;  // of the residual
+    static constexpr int kInputs = 2;  // x, residual
+    static constexpr bool kMasksInput = true;
 
     normalized_rows::Forward<T> norm;  // sum may be x: each thread reads an element before it writes it
     const T* x;
     const T* bias;
     const T* residual;
 
-    __device__ void load(Floats8& to, Addend& addend, std::int64_t row, std::int64_t column, bool wanted) const {
-        to = load8_or_zero(wanted, x + row * norm.hidden + column, Cache::stream);
-        addend = load8_or_zero(wanted && residual != nullptr, residual + row * norm.hidden + column, Cache::stream);
+    __device__ bool has(int input) const { return input == 0 || residual != nullptr; }
+    __device__ const T* row_of(int input, std::int64_t row) const {
+        return (input == 0 ? x : residual) + row * norm.hidden;
     }
-    __device__ void add(Floats8& to, const Addend& addend, std::int64_t row, std::int64_t column) const {
-        if (bias != nullptr) normalized_rows::add(to, load8(bias + column));
-        apply_hidden_mask(to, norm.mask, row, column);
-        normalized_rows::add(to, addend);
+    __device__ Floats8 combine(const Floats8 (&in)[kInputs], const HiddenMaskDraw& mask, const PhiloxBits& bits,
+                               int column, bool active) const {
+        const Floats8 added = load8_or_zero(active && bias != nullptr, bias + column);
+        Floats8 sum;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum[i] = mask.apply_and_add(bits, i, in[0][i] + added[i], in[1][i]);
+        return sum;
     }
-    __device__ void leave(Floats8&, std::int64_t, std::int64_t) const {}
+    __device__ void leave(Floats8&, const HiddenMaskDraw&, const PhiloxBits&) const {}
 };
 
 template <typename T>
 struct BackwardOp {
     using Element = T;
     static constexpr int kSums = 3;  // dgamma, dbeta, dbias
+    static constexpr bool kMasksInput = false;
 
     normalized_rows::Backward<T> norm;
     T* dx;  // it or dresidual may be dy: each thread reads an element before it writes it
     T* dresidual;
 
     __device__ std::int64_t used_rows() const { return norm.rows; }
-    __device__ void enter(Floats8&, std::int64_t, std::int64_t) const {}
-    __device__ void leave(Floats8 gradient, Floats8 (&sums)[kSums], std::int64_t row, std::int64_t column) const {
-        if (dresidual != nullptr) store8(dresidual + row * norm.hidden + column, gradient);
-        apply_hidden_mask(gradient, norm.mask, row, column);
+    __device__ void enter(Floats8&, const HiddenMaskDraw&, const PhiloxBits&) const {}
+    __device__ void leave(Floats8 gradient, Floats8 (&sums)[kSums], const HiddenMaskDraw& mask, const PhiloxBits& bits,
+                          bool wanted, std::int64_t row, int column) const {
+        if (wanted && dresidual != nullptr) store8(dresidual + row * norm.hidden + column, gradient);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) gradient[i] = mask.apply(bits, i, gradient[i]);
         normalized_rows::add(sums[2], gradient);
-        store8(dx + row * norm.hidden + column, gradient);
+        if (wanted) store8(dx + row * norm.hidden + column, gradient);
     }
 };
 
@@ -69,6 +76,7 @@ void layer_norm_forward(const LayerNormForward& a, Stream stream) {
                                                               .beta = a.beta.data<T>(),
                                                               .rows = a.x.rows,
                                                               .hidden = a.x.cols,
+                                                              .inverse_hidden = 1.0f / static_cast<float>(a.x.cols),
                                                               .epsilon = static_cast<float>(a.epsilon),
                                                               .mask = hidden_mask_arguments(a.dropout)},
                                                      .x = a.x.data<T>(),
@@ -90,6 +98,7 @@ void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
                                                                 .gamma = a.gamma.data<T>(),
                                                                 .rows = a.dy.rows,
                                                                 .hidden = a.dy.cols,
+                                                                .inverse_hidden = 1.0f / static_cast<float>(a.dy.cols),
                                                                 .mask = hidden_mask_arguments(a.dropout)},
                                                        .dx = a.dx.data<T>(),
                                                        .dresidual = a.dresidual ? a.dresidual.data<T>() : nullptr},

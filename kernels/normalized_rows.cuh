@@ -1,18 +1,20 @@
 // LayerNorm of rows on a device, as layer_norm and embedding share it; the host's twin is kernels/normalized_rows.h. An
 // op brings what stands around the norm, inlined into the kernels below:
 //
-//   forward    op.load(x, addend);  op.add(x, addend);  sum = x as stored;  y = gamma * (sum - mean) * rstd + beta;
-//              op.leave(y);  y is stored. Loads come first for the whole row, without branches, and so fly together.
+//   forward    sum = op.combine(rows of its kInputs inputs), kept as stored;
+//              y = gamma * (sum - mean) * rstd + beta;  op.leave(y);  y is stored.
 //   backward   op.enter(dy);  gradient = rstd * (g - average(g) - xhat * average(g * xhat));  op.leave(gradient, sums)
 //
 // A row of up to 1,024 columns is read once and stays in registers, eight columns a lane in each of `groups` =
-// ceil(hidden / 256) pieces:
+// ceil(hidden / 256) pieces. Elements come by cp.async, one row (forward) or two steps of rows (backward) ahead: a
+// thread copies for itself alone what it will use, so that loads are always in flight and it waits for nobody:
 //
-//   forward    one warp a row, all pieces in it: both passes over the row, mean and variance, without any barrier.
+//   forward    one warp a row, all pieces in it: both passes over the row, mean and variance, without any barrier. As
+//              soon as a row is in registers, the copies of the warp's next row start into the same place.
 //   backward   a warp a piece. The column sums (dgamma, dbeta and the op's own) stay in registers over 64 rows; with
 //              all pieces in one warp three of them alone would be 96 registers, which leaves too few warps to cover
-//              the latency of memory. The warps of a team take two rows a step and so meet once in two rows. Each block
-//              writes one row of partial sums, which sum_chunks() adds: 1/64 of the rows, in f32.
+//              the latency of memory. The warps of a team take two rows a step, and the block meets once a step. Each
+//              block writes one row of partial sums, which sum_chunks() adds: 1/64 of the rows, in f32.
 //
 // Wider rows take the kernels called wide: a warp a row, which is read again from the caches for each pass.
 //
@@ -22,6 +24,8 @@
 #include "kernels/core/launch.h"
 #include "kernels/core/parallel.h"
 #include "kernels/device/block.h"
+#include "kernels/device/copy_async.h"
+#include "kernels/device/math.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
 #include "kernels/hidden_mask.cuh"
@@ -32,7 +36,9 @@ inline constexpr int kWarps = 8;
 inline constexpr int kLaneColumns = 8;
 inline constexpr int kWarpColumns = kWarpThreads * kLaneColumns;
 inline constexpr int kMaxGroups = 4;
-inline constexpr int kStepRows = 2;  // of a team of backward
+inline constexpr int kForwardRows = 8;  // of a warp, at most
+inline constexpr int kStepRows = 2;     // of a team of backward
+inline constexpr int kSlots = 2;        // steps that backward has in shared memory
 
 /// What every forward op has, as its member `norm`.
 template <typename T>
@@ -45,9 +51,16 @@ struct Forward {
     const T* beta;
     std::int64_t rows;
     std::int64_t hidden;
+    float inverse_hidden;
     float epsilon;
     HiddenMaskArguments mask;
 };
+
+/// Blocks of forward that a multiprocessor holds: in f32 a row takes twice the shared memory and more registers.
+template <typename Op>
+inline constexpr int kForwardBlocks = sizeof(typename Op::Element) == 4 ? 2
+                                      : Op::kInputs == 2                ? 4
+                                                                        : 3;
 
 /// What every backward op has, as its member `norm`.
 template <typename T>
@@ -60,6 +73,7 @@ struct Backward {
     const T* gamma;
     std::int64_t rows;
     std::int64_t hidden;
+    float inverse_hidden;
     HiddenMaskArguments mask;
 };
 
@@ -85,98 +99,166 @@ __device__ inline float total(const Floats8& x) {
     return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
 }
 
-__device__ inline float total_square(const Floats8& x, float mean) {
-    Floats8 square;
+/// Of x less its mean.
+__device__ inline float total_square(const Floats8& x) {
+    float square = x[0] * x[0];
 #pragma unroll
-    for (int i = 0; i < kLaneColumns; ++i) square[i] = (x[i] - mean) * (x[i] - mean);
-    return total(square);
+    for (int i = 1; i < kLaneColumns; ++i) square = fmaf(x[i], x[i], square);
+    return square;
 }
 
-__device__ inline Floats8 normalized(Floats8 x, float mean, float rstd) {
+__device__ inline Floats8 centred(Floats8 x, float mean) {
 #pragma unroll
-    for (int i = 0; i < kLaneColumns; ++i) x[i] = (x[i] - mean) * rstd;
+    for (int i = 0; i < kLaneColumns; ++i) x[i] -= mean;
     return x;
 }
 
-/// x: as loaded in, the sum as kept, and written, out.
-template <typename Op>
-__device__ void keep_sum(const Op& op, Floats8& x, const typename Op::Addend& addend, std::int64_t row,
-                         std::int64_t column) {
-    op.add(x, addend, row, column);
-    round_as_stored<typename Op::Element>(x);
-    store8(op.norm.sum + row * op.norm.hidden + column, x);
+/// 1 / sqrt(x) to the last bit or two: the fast one, then a step of Newton's.
+__device__ inline float reciprocal_root(float x) {
+    const float root = fast_rsqrt(x);
+    return root * fmaf(-0.5f * x * root, root, 1.5f);
 }
 
-template <typename Op>
-__device__ void write_normalized(const Op& op, const Floats8& x, float mean, float rstd, std::int64_t row,
-                                 std::int64_t column) {
-    const Floats8 gamma = load8(op.norm.gamma + column), beta = load8(op.norm.beta + column);
-    Floats8 y = normalized(x, mean, rstd);
+/// Starts the copy of eight columns; zeros, and nothing read, where they are not wanted.
+template <typename T>
+__device__ void copy8(T* to, const T* from, bool wanted) {
+    constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
 #pragma unroll
-    for (int i = 0; i < kLaneColumns; ++i) y[i] = fmaf(gamma[i], y[i], beta[i]);
-    op.leave(y, row, column);
+    for (int i = 0; i < kLaneColumns; i += kPiece) copy_async_16(shared_address(to + i), from + i, wanted ? 16 : 0);
+}
+
+/// Starts the copies of what a lane takes of a row: [input][group], each a warp wide.
+template <typename Op, int kGroups>
+__device__ void copy_row(const Op& op, typename Op::Element* slot, std::int64_t row) {
+    const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(op.norm.hidden);
+#pragma unroll
+    for (int input = 0; input < Op::kInputs; ++input) {
+        const typename Op::Element* from = op.row_of(input, row) + lane_column;
+#pragma unroll
+        for (int group = 0; group < kGroups; ++group) {
+            copy8(slot + (input * kGroups + group) * kWarpColumns, from + group * kWarpColumns,
+                  op.has(input) && group * kWarpColumns + lane_column < hidden);
+        }
+    }
+}
+
+/// Where a group is the first of kTogether, draws for all of these: together they share the key's schedule.
+template <int kTogether, int kGroups>
+__device__ void draw_groups(const HiddenMaskDraw& mask, PhiloxBits (&bits)[kGroups], const HiddenMaskRow& row,
+                            int group) {
+    if (group % kTogether != 0) return;
+    constexpr int kDraws = kTogether < kGroups ? kTogether : kGroups;
+    const int lane_column = thread_index_here() % kWarpThreads * kLaneColumns;
+    PhiloxBits* to[kDraws];
+    HiddenMaskRow rows[kDraws];
+    int columns[kDraws];
+#pragma unroll
+    for (int i = 0; i < kDraws; ++i) {
+        to[i] = &bits[group + i];
+        rows[i] = row;
+        columns[i] = (group + i) * kWarpColumns + lane_column;
+    }
+    mask.draw(to, rows, columns);
+}
+
+/// y of a lane's columns; centred: the sum less its mean.
+template <typename Op>
+__device__ void write_normalized(const Op& op, const HiddenMaskDraw& mask, const PhiloxBits& bits,
+                                 const Floats8& centred, float rstd, std::int64_t row, int column) {
+    const Floats8 gamma = load8(op.norm.gamma + column), beta = load8(op.norm.beta + column);
+    Floats8 y;
+#pragma unroll
+    for (int i = 0; i < kLaneColumns; ++i) y[i] = fmaf(gamma[i], centred[i] * rstd, beta[i]);
+    op.leave(y, mask, bits);
     store8(op.norm.y + row * op.norm.hidden + column, y);
 }
 
 template <typename Op, int kGroups>
-__global__ void __launch_bounds__(kWarps* kWarpThreads) forward_kernel(Op op) {
-    const std::int64_t row = block_x() * kWarps + warp_index(), hidden = op.norm.hidden;
-    if (row >= op.norm.rows) return;
-    const std::int64_t lane_column = lane_index() * kLaneColumns;
-    Floats8 x[kGroups];
-    typename Op::Addend addend[kGroups];
+__global__ void __launch_bounds__(kWarps* kWarpThreads, kForwardBlocks<Op>) forward_kernel(Op op, int rows_of_warp) {
+    using T = typename Op::Element;
+    const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(op.norm.hidden);
+    T* slot = SharedArena().take<T>(kWarps * Op::kInputs * kGroups * kWarpColumns) +
+              warp_index() * Op::kInputs * kGroups * kWarpColumns + lane_column;
+    const int first = static_cast<int>(block_x()) * kWarps * rows_of_warp + warp_index();
+    const int block_end = (static_cast<int>(block_x()) + 1) * kWarps * rows_of_warp,
+              rows = static_cast<int>(op.norm.rows);
+    const int end = block_end < rows ? block_end : rows;
+    if (first < end) copy_row<Op, kGroups>(op, slot, first);
+    commit_copies();
+    for (int row = first; row < end; row += kWarps) {
+        PhiloxBits bits[kGroups];
+        const HiddenMaskDraw mask(op.norm.mask);  // here: the key would fill registers throughout the loop
+        const HiddenMaskRow mask_row = HiddenMaskDraw::row_of(op.norm.mask, row);
+        if (Op::kMasksInput) draw_groups<kGroups>(mask, bits, mask_row, 0);
+        wait_for_copies<0>();
+        Floats8 x[kGroups];
+        float sum = 0;
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-        const std::int64_t column = group * kWarpColumns + lane_column;
-        op.load(x[group], addend[group], row, column, column < hidden);
-    }
-    float sum = 0;
+        for (int group = 0; group < kGroups; ++group) {
+            const int column = group * kWarpColumns + lane_column;
+            Floats8 in[Op::kInputs];
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-        const std::int64_t column = group * kWarpColumns + lane_column;
-        if (column < hidden) keep_sum(op, x[group], addend[group], row, column);
-        sum += total(x[group]);
-    }
-    const float mean = warp_sum(sum) / static_cast<float>(hidden);
-    float square = 0;
+            for (int i = 0; i < Op::kInputs; ++i) in[i] = load8(slot + (i * kGroups + group) * kWarpColumns);
+            x[group] = op.combine(in, mask, bits[group], column, column < hidden);
+            round_as_stored<T>(x[group]);
+            if (column < hidden) store8(op.norm.sum + row * op.norm.hidden + column, x[group]);
+            sum += total(x[group]);
+        }
+        if (row + kWarps < end) copy_row<Op, kGroups>(op, slot, row + kWarps);
+        commit_copies();
+        const float mean = warp_sum(sum) * op.norm.inverse_hidden;
+        float square = 0;
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-        if (group * kWarpColumns + lane_column < hidden) square += total_square(x[group], mean);
-    }
-    const float rstd = 1.0f / sqrtf(warp_sum(square) / static_cast<float>(hidden) + op.norm.epsilon);
+        for (int group = 0; group < kGroups; ++group) {
+            x[group] = centred(x[group], mean);
+            square += group * kWarpColumns + lane_column < hidden ? total_square(x[group]) : 0.0f;
+        }
+        const float rstd = reciprocal_root(fmaf(warp_sum(square), op.norm.inverse_hidden, op.norm.epsilon));
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-        const std::int64_t column = group * kWarpColumns + lane_column;
-        if (column < hidden) write_normalized(op, x[group], mean, rstd, row, column);
-    }
-    if (lane_index() == 0) {
-        op.norm.mean[row] = mean;
-        op.norm.rstd[row] = rstd;
+        for (int group = 0; group < kGroups; ++group) {
+            const int column = group * kWarpColumns + lane_column;
+            if (!Op::kMasksInput) draw_groups<1>(mask, bits, mask_row, group);
+            if (column < hidden) write_normalized(op, mask, bits[group], x[group], rstd, row, column);
+        }
+        if (lane_index() == 0) {
+            op.norm.mean[row] = mean;
+            op.norm.rstd[row] = rstd;
+        }
     }
 }
 
 template <typename Op>
-__global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op op) {
-    const std::int64_t row = block_x() * kWarps + warp_index(), hidden = op.norm.hidden;
+__global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op op, int) {
+    const std::int64_t row = block_x() * kWarps + warp_index();
+    const int hidden = static_cast<int>(op.norm.hidden), lane_column = lane_index() * kLaneColumns;
     if (row >= op.norm.rows) return;
-    const std::int64_t lane_column = lane_index() * kLaneColumns;
-    const typename Op::Element* kept = op.norm.sum + row * hidden;  // each lane reads what it has written
+    const HiddenMaskDraw mask(op.norm.mask);
+    const HiddenMaskRow mask_row = HiddenMaskDraw::row_of(op.norm.mask, row);
+    typename Op::Element* kept = op.norm.sum + row * op.norm.hidden;  // each lane reads what it has written
     float sum = 0;
-    for (std::int64_t column = lane_column; column < hidden; column += kWarpColumns) {
-        Floats8 x;
-        typename Op::Addend addend;
-        op.load(x, addend, row, column, true);
-        keep_sum(op, x, addend, row, column);
+    for (int column = lane_column; column < hidden; column += kWarpColumns) {
+        PhiloxBits bits = {};
+        if (Op::kMasksInput) mask.draw({&bits}, {mask_row}, {column});
+        Floats8 in[Op::kInputs];
+#pragma unroll
+        for (int i = 0; i < Op::kInputs; ++i) {
+            in[i] = load8_or_zero(op.has(i), op.row_of(i, row) + column);
+        }
+        Floats8 x = op.combine(in, mask, bits, column, true);
+        round_as_stored<typename Op::Element>(x);
+        store8(kept + column, x);
         sum += total(x);
     }
-    const float mean = warp_sum(sum) / static_cast<float>(hidden);
+    const float mean = warp_sum(sum) * op.norm.inverse_hidden;
     float square = 0;
-    for (std::int64_t column = lane_column; column < hidden; column += kWarpColumns) {
-        square += total_square(load8(kept + column), mean);
+    for (int column = lane_column; column < hidden; column += kWarpColumns) {
+        square += total_square(centred(load8(kept + column), mean));
     }
-    const float rstd = 1.0f / sqrtf(warp_sum(square) / static_cast<float>(hidden) + op.norm.epsilon);
-    for (std::int64_t column = lane_column; column < hidden; column += kWarpColumns) {
-        write_normalized(op, load8(kept + column), mean, rstd, row, column);
+    const float rstd = reciprocal_root(fmaf(warp_sum(square), op.norm.inverse_hidden, op.norm.epsilon));
+    for (int column = lane_column; column < hidden; column += kWarpColumns) {
+        PhiloxBits bits = {};
+        if (!Op::kMasksInput) mask.draw({&bits}, {mask_row}, {column});
+        write_normalized(op, mask, bits, centred(load8(kept + column), mean), rstd, row, column);
     }
     if (lane_index() == 0) {
         op.norm.mean[row] = mean;
@@ -184,35 +266,52 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op o
     }
 }
 
-/// Sums over a row of g = dy * gamma and of g * xhat; later their averages.
+/// Of a row: sums of g * rstd and of g * rstd * (sum - mean), where g = dy * gamma.
 struct RowSums {
     float gradient;
     float projection;
 };
 
-__device__ inline RowSums lane_sums(const Floats8& dy, const Floats8& xhat, const Floats8& gamma) {
+/// Eight columns of a row between the two passes over it.
+struct RowPart {
+    Floats8 scaled;   // dy * rstd
+    Floats8 centred;  // sum - mean
+};
+
+/// The first pass: from dy and the sum to what the second needs. Adds to the column sums dgamma and dbeta.
+__device__ inline RowPart first_pass(const Floats8& dy, const Floats8& sum, float mean, float rstd, Floats8& dgamma,
+                                     Floats8& dbeta) {
+    RowPart part = {dy, centred(sum, mean)};
+#pragma unroll
+    for (int i = 0; i < kLaneColumns; ++i) {
+        part.scaled[i] *= rstd;
+        dgamma[i] = fmaf(part.scaled[i], part.centred[i], dgamma[i]);
+        dbeta[i] += dy[i];
+    }
+    return part;
+}
+
+__device__ inline RowSums lane_sums(const RowPart& part, const Floats8& gamma) {
     RowSums sums = {};
 #pragma unroll
     for (int i = 0; i < kLaneColumns; ++i) {
-        sums.gradient = fmaf(dy[i], gamma[i], sums.gradient);
-        sums.projection = fmaf(dy[i] * gamma[i], xhat[i], sums.projection);
+        const float gradient = part.scaled[i] * gamma[i];
+        sums.gradient += gradient;
+        sums.projection = fmaf(gradient, part.centred[i], sums.projection);
     }
     return sums;
 }
 
-/// Adds to the sums of a lane's columns, of which dgamma and dbeta are the first, and hands the gradient to the op.
-template <typename Op>
-__device__ void write_gradients(const Op& op, Floats8 (&sums)[Op::kSums], const Floats8& dy, const Floats8& xhat,
-                                const Floats8& gamma, RowSums average, float rstd, std::int64_t row,
-                                std::int64_t column) {
+/// The second pass: rstd * (g - average(g) - xhat * average(g * xhat)), by the sums over the whole row.
+__device__ inline Floats8 second_pass(const RowPart& part, const Floats8& gamma, RowSums sums, float rstd,
+                                      float inverse_hidden) {
+    const float average = sums.gradient * inverse_hidden, projection = sums.projection * inverse_hidden * rstd * rstd;
     Floats8 gradient;
 #pragma unroll
     for (int i = 0; i < kLaneColumns; ++i) {
-        sums[0][i] = fmaf(dy[i], xhat[i], sums[0][i]);
-        sums[1][i] += dy[i];
-        gradient[i] = rstd * fmaf(-xhat[i], average.projection, fmaf(dy[i], gamma[i], -average.gradient));
+        gradient[i] = fmaf(-part.centred[i], projection, fmaf(part.scaled[i], gamma[i], -average));
     }
-    op.leave(gradient, sums, row, column);
+    return gradient;
 }
 
 /// meeting: [team][sum][column of the team]. All threads of the block call.
@@ -231,24 +330,51 @@ __device__ void meet(float* meeting, const Floats8 (&sums)[kSums], int team, int
     }
 }
 
-/// row: the sums over the team, in every thread of it. of_team: [warp][row], another one than the step before used.
-template <int kGroups>
-__device__ void add_over_team(RowSums (&row)[kStepRows], RowSums* of_team, int team, int team_warp) {
-    if (lane_index() == 0) {
+/// The sums of a step's rows: of a team's columns, or of a warp's part of them.
+struct alignas(16) StepSums {
+    RowSums row[kStepRows];
+};
+
+/// Adds four values over the warp in 6 shuffles instead of 20: the total of value[i] in lanes 8 i to 8 i + 7.
+__device__ inline float warp_sum_of_four(const float (&value)[4]) {
+    const bool upper = (lane_index() & 16) != 0, odd = (lane_index() & 8) != 0;
+    float half[2];
 #pragma unroll
-        for (int r = 0; r < kStepRows; ++r) of_team[team_warp * kStepRows + r] = row[r];
+    for (int i = 0; i < 2; ++i) {
+        const float mine = upper ? value[2 + i] : value[i], other = upper ? value[i] : value[2 + i];
+        half[i] = mine + shuffle_xor(other, 16);
+    }
+    const float mine = odd ? half[1] : half[0], other = odd ? half[0] : half[1];
+    float sum = mine + shuffle_xor(other, 8);
+#pragma unroll
+    for (int lane_mask = 4; lane_mask > 0; lane_mask /= 2) sum += shuffle_xor(sum, lane_mask);
+    return sum;
+}
+
+/// The sums over the team, in every thread of it. The whole block calls. of_team: [warp], another one than the step
+/// before used.
+template <int kGroups>
+__device__ StepSums add_over_team(const StepSums& mine, StepSums* of_team, int team_warp) {
+    static_assert(kStepRows == 2);
+    const float sum =
+        warp_sum_of_four({mine.row[0].gradient, mine.row[0].projection, mine.row[1].gradient, mine.row[1].projection});
+    if (lane_index() % 8 == 0) {
+        RowSums& row = of_team[team_warp].row[lane_index() / 16];
+        (lane_index() % 16 == 0 ? row.gradient : row.projection) = sum;
     }
     // The sums of the team's warps are written. They are read before the next such barrier, and written over after it.
-    named_barrier_wait(1 + team, kGroups * kWarpThreads);
+    kGroups > 1 ? block_barrier() : warp_barrier();
+    StepSums all = of_team[0];
 #pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-        row[r] = of_team[r];
+    for (int warp = 1; warp < kGroups; ++warp) {
+        const StepSums more = of_team[warp];
 #pragma unroll
-        for (int warp = 1; warp < kGroups; ++warp) {
-            row[r].gradient += of_team[warp * kStepRows + r].gradient;
-            row[r].projection += of_team[warp * kStepRows + r].projection;
+        for (int r = 0; r < kStepRows; ++r) {
+            all.row[r].gradient += more.row[r].gradient;
+            all.row[r].projection += more.row[r].projection;
         }
     }
+    return all;
 }
 
 /// Warps that share a row in backward; a block is as many such teams as make about eight warps.
@@ -264,91 +390,163 @@ struct BlockRows {
         : first(block_x() * kRowsPerChunk), end(first + kRowsPerChunk < rows ? first + kRowsPerChunk : rows) {}
 };
 
+/// What backward reads once a row, of the rows of a block; those behind the last are as the last.
+struct alignas(8) RowStatistics {
+    float mean;
+    float rstd;
+};
+
+/// How a block of backward lies in shared memory. Host and device carve it alike.
 template <typename Op, int kGroups>
-__global__ void __launch_bounds__(teams_of(kGroups) * kGroups * kWarpThreads, 2) backward_kernel(Op op) {
-    constexpr int kTeams = teams_of(kGroups);
-    constexpr int kTeamColumns = kGroups * kWarpColumns;
+struct BackwardParts {
+    static constexpr int kTeams = teams_of(kGroups);
+    static constexpr int kThreads = kTeams * kGroups * kWarpThreads;
+    static constexpr int kSlotElements = 2 * kStepRows * kThreads * kLaneColumns;  // [row][dy, sum][thread][column]
+    static constexpr int kMeeting = Op::kSums * kThreads * kLaneColumns;           // [team][sum][column of the team]
+    static constexpr int kExchange = 2 * kTeams * kGroups;                         // [step mod 2][team][warp]
+
+    typename Op::Element* slots = nullptr;
+    float* meeting = nullptr;
+    StepSums* exchange = nullptr;
+    RowStatistics* statistics = nullptr;
+    HiddenMaskRow* mask_rows = nullptr;
+
+    static constexpr int shared_bytes() {
+        SharedSize shared;
+        shared.take<typename Op::Element>(kSlots * kSlotElements);
+        shared.take<float>(kMeeting);
+        shared.take<StepSums>(kExchange);
+        shared.take<RowStatistics>(kRowsPerChunk);
+        shared.take<HiddenMaskRow>(kRowsPerChunk);
+        return shared.bytes();
+    }
+    __device__ BackwardParts() {
+        SharedArena arena;
+        slots = arena.take<typename Op::Element>(kSlots * kSlotElements);
+        meeting = arena.take<float>(kMeeting);
+        exchange = arena.take<StepSums>(kExchange);
+        statistics = arena.take<RowStatistics>(kRowsPerChunk);
+        mask_rows = arena.take<HiddenMaskRow>(kRowsPerChunk);
+    }
+};
+
+/// Starts the copies of a step's rows, [row, end) at most, for this thread.
+template <typename T>
+__device__ void copy_step(T* slot, const Backward<T>& a, std::int64_t row, std::int64_t end, int column, int threads) {
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+        const bool wanted = column < a.hidden && row + r < end;
+        const std::int64_t from = (row + r) * a.hidden + column;
+        copy8(slot + 2 * r * threads * kLaneColumns, a.dy + from, wanted);
+        copy8(slot + (2 * r + 1) * threads * kLaneColumns, a.sum + from, wanted);
+    }
+    commit_copies();
+}
+
+template <typename Op, int kGroups>
+__global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backward_kernel(Op op) {
+    using Parts = BackwardParts<Op, kGroups>;
+    constexpr int kTeams = Parts::kTeams, kBlockStep = kTeams * kStepRows;
     const Backward<typename Op::Element>& a = op.norm;
-    SharedArena arena;
-    float* meeting = arena.take<float>(kTeams * Op::kSums * kTeamColumns);
-    RowSums* exchange = arena.take<RowSums>(2 * kTeams * kGroups * kStepRows);  // [step mod 2][team][warp][row]
+    const Parts shared;
     const int team = warp_index() / kGroups, team_warp = warp_index() % kGroups;
     const int column = team_warp * kWarpColumns + lane_index() * kLaneColumns;
     const bool active = column < a.hidden;
     const BlockRows rows(op.used_rows());
+    const int count = static_cast<int>(rows.end - rows.first);  // negative where no row is used
+    typename Op::Element* slots = shared.slots + thread_index() * kLaneColumns;
+    const std::int64_t team_first = rows.first + team * kStepRows;
+#pragma unroll
+    for (int slot = 0; slot < kSlots; ++slot) {
+        copy_step(slots + slot * Parts::kSlotElements, a, team_first + slot * kBlockStep, rows.end, column,
+                  Parts::kThreads);
+    }
+    for (int i = thread_index(); i < kRowsPerChunk && count > 0; i += Parts::kThreads) {
+        const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
+        shared.statistics[i] = {a.mean[row], a.rstd[row]};
+        shared.mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
+    }
+    const HiddenMaskDraw mask(a.mask);
     const Floats8 gamma = load8_or_zero(active, a.gamma + column);
     Floats8 sums[Op::kSums] = {};
-    int step = 0;
-    for (std::int64_t first = rows.first + team * kStepRows; first < rows.end; first += kTeams * kStepRows, ++step) {
-        Floats8 dy[kStepRows], xhat[kStepRows];
-#pragma unroll
-        for (int r = 0; r < kStepRows; ++r) {
-            const bool wanted = active && first + r < rows.end;
-            dy[r] = load8_or_zero(wanted, a.dy + (first + r) * a.hidden + column, Cache::stream);
-            xhat[r] = load8_or_zero(wanted, a.sum + (first + r) * a.hidden + column, Cache::stream);
-        }
-        RowSums row[kStepRows];
+    block_barrier();  // statistics and mask_rows are written
+    for (int step = 0; step * kBlockStep < count; ++step) {
+        const int first = step * kBlockStep + team * kStepRows;  // of the block's rows
+        PhiloxBits bits[kStepRows];
+        mask.draw({&bits[0], &bits[1]}, {shared.mask_rows[first], shared.mask_rows[first + 1]}, {column, column});
+        wait_for_copies<kSlots - 1>();
+        typename Op::Element* slot = slots + step % kSlots * Parts::kSlotElements;
+        RowPart part[kStepRows];
+        StepSums mine;
         float rstd[kStepRows];
 #pragma unroll
         for (int r = 0; r < kStepRows; ++r) {
-            const std::int64_t at = first + r < rows.end ? first + r : rows.end - 1;
-            rstd[r] = a.rstd[at];
-            xhat[r] = normalized(xhat[r], a.mean[at], rstd[r]);  // where dy is 0 for want of columns, it does not count
-            op.enter(dy[r], at, column);
-            row[r] = lane_sums(dy[r], xhat[r], gamma);
-            row[r] = {warp_sum(row[r].gradient), warp_sum(row[r].projection)};
+            // Rows behind the last and columns that are not there are zeros in both, which add nothing to any sum.
+            Floats8 dy = load8(slot + 2 * r * Parts::kThreads * kLaneColumns);
+            const Floats8 sum = load8(slot + (2 * r + 1) * Parts::kThreads * kLaneColumns);
+            const RowStatistics of_row = shared.statistics[first + r];
+            rstd[r] = of_row.rstd;
+            op.enter(dy, mask, bits[r]);
+            part[r] = first_pass(dy, sum, of_row.mean, rstd[r], sums[0], sums[1]);
+            mine.row[r] = lane_sums(part[r], gamma);
         }
-        if constexpr (kGroups > 1) {
-            RowSums* of_team = exchange + (step % 2 * kTeams + team) * kGroups * kStepRows;
-            add_over_team<kGroups>(row, of_team, team, team_warp);
-        }
+        copy_step(slot, a, rows.first + first + kSlots * kBlockStep, rows.end, column, Parts::kThreads);
+        const StepSums all =
+            add_over_team<kGroups>(mine, shared.exchange + (step % 2 * kTeams + team) * kGroups, team_warp);
 #pragma unroll
         for (int r = 0; r < kStepRows; ++r) {
-            if (!active || first + r >= rows.end) continue;
-            const float count = static_cast<float>(a.hidden);
-            write_gradients(op, sums, dy[r], xhat[r], gamma, {row[r].gradient / count, row[r].projection / count},
-                            rstd[r], first + r, column);
+            const Floats8 gradient = second_pass(part[r], gamma, all.row[r], rstd[r], a.inverse_hidden);
+            op.leave(gradient, sums, mask, bits[r], active && first + r < count, rows.first + first + r, column);
         }
     }
-    meet(meeting, sums, team, kTeams, kTeamColumns, column, a.partial + block_x() * Op::kSums * a.hidden, a.hidden, 0);
+    wait_for_copies<0>();
+    meet(shared.meeting, sums, team, kTeams, kGroups * kWarpColumns, column,
+         a.partial + block_x() * Op::kSums * a.hidden, a.hidden, 0);
 }
 
-/// Eight columns of the gradient that arrives at the norm.
-template <typename Op>
-__device__ Floats8 upstream(const Op& op, std::int64_t row, std::int64_t column) {
-    Floats8 dy = load8(op.norm.dy + row * op.norm.hidden + column);
-    op.enter(dy, row, column);
-    return dy;
+template <typename Op, int kSums>
+__device__ RowPart wide_first_pass(const Op& op, const HiddenMaskDraw& mask, const PhiloxBits& bits, std::int64_t row,
+                                   int column, Floats8 (&sums)[kSums]) {
+    const Backward<typename Op::Element>& a = op.norm;
+    Floats8 dy = load8(a.dy + row * a.hidden + column);
+    op.enter(dy, mask, bits);
+    return first_pass(dy, load8(a.sum + row * a.hidden + column), a.mean[row], a.rstd[row], sums[0], sums[1]);
 }
 
-// First the averages of the block's rows, a warp a row; then the columns, a warp every eighth row, 256 at a time.
+// First the sums of the block's rows, a warp a row; then the columns, a warp every eighth row, 256 at a time.
 template <typename Op>
 __global__ void __launch_bounds__(kWarps* kWarpThreads, 2) wide_backward_kernel(Op op) {
     const Backward<typename Op::Element>& a = op.norm;
     SharedArena arena;
     float* meeting = arena.take<float>(kWarps * Op::kSums * kWarpColumns);
-    RowSums* averages = arena.take<RowSums>(kRowsPerChunk);
-    const int lane_column = lane_index() * kLaneColumns;
+    RowSums* of_row = arena.take<RowSums>(kRowsPerChunk);
+    const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(a.hidden);
     const BlockRows rows(op.used_rows());
+    const HiddenMaskDraw mask(a.mask);
     for (std::int64_t row = rows.first + warp_index(); row < rows.end; row += kWarps) {
         RowSums sums = {};
-        for (std::int64_t column = lane_column; column < a.hidden; column += kWarpColumns) {
-            const Floats8 xhat = normalized(load8(a.sum + row * a.hidden + column), a.mean[row], a.rstd[row]);
-            const RowSums more = lane_sums(upstream(op, row, column), xhat, load8(a.gamma + column));
+        for (int column = lane_column; column < hidden; column += kWarpColumns) {
+            PhiloxBits bits = {};
+            if (Op::kMasksInput) mask.draw({&bits}, {HiddenMaskDraw::row_of(a.mask, row)}, {column});
+            Floats8 unused[2] = {};
+            const RowPart part = wide_first_pass(op, mask, bits, row, column, unused);
+            const RowSums more = lane_sums(part, load8(a.gamma + column));
             sums = {sums.gradient + more.gradient, sums.projection + more.projection};
         }
-        const float count = static_cast<float>(a.hidden);
-        sums = {warp_sum(sums.gradient) / count, warp_sum(sums.projection) / count};
-        if (lane_index() == 0) averages[row - rows.first] = sums;
+        sums = {warp_sum(sums.gradient), warp_sum(sums.projection)};
+        if (lane_index() == 0) of_row[row - rows.first] = sums;
     }
-    for (std::int64_t first_column = 0; first_column < a.hidden; first_column += kWarpColumns) {
-        const std::int64_t column = first_column + lane_column;
-        block_barrier();  // the averages are written, and all of a row's dy is read; meeting has been read
+    for (int first_column = 0; first_column < hidden; first_column += kWarpColumns) {
+        const int column = first_column + lane_column;
+        block_barrier();  // the rows' sums are written, and all of a row's dy is read; meeting has been read
         Floats8 sums[Op::kSums] = {};
-        for (std::int64_t row = rows.first + warp_index(); column < a.hidden && row < rows.end; row += kWarps) {
-            const Floats8 xhat = normalized(load8(a.sum + row * a.hidden + column), a.mean[row], a.rstd[row]);
-            write_gradients(op, sums, upstream(op, row, column), xhat, load8(a.gamma + column),
-                            averages[row - rows.first], a.rstd[row], row, column);
+        for (std::int64_t row = rows.first + warp_index(); column < hidden && row < rows.end; row += kWarps) {
+            PhiloxBits bits;
+            mask.draw({&bits}, {HiddenMaskDraw::row_of(a.mask, row)}, {column});
+            const RowPart part = wide_first_pass(op, mask, bits, row, column, sums);
+            const Floats8 gradient =
+                second_pass(part, load8(a.gamma + column), of_row[row - rows.first], a.rstd[row], a.inverse_hidden);
+            op.leave(gradient, sums, mask, bits, true, row, column);
         }
         meet(meeting, sums, warp_index(), kWarps, kWarpColumns, lane_column,
              a.partial + block_x() * Op::kSums * a.hidden, a.hidden, first_column);
@@ -383,24 +581,48 @@ auto backward_kernel_of(std::int64_t hidden) {
 }
 
 template <typename Op>
-LaunchShape backward_shape(std::int64_t rows, std::int64_t hidden) {
-    const int groups = groups_of(hidden), warps = groups == 0 ? kWarps : teams_of(groups) * groups;
-    SharedSize shared;
-    shared.take<float>(warps * Op::kSums * kWarpColumns);
-    groups == 0 ? shared.take<RowSums>(kRowsPerChunk) : shared.take<RowSums>(2 * warps * kStepRows);
-    return {
-        .grid = {.x = divide_up(rows, kRowsPerChunk)}, .threads = warps * kWarpThreads, .shared_bytes = shared.bytes()};
-}
-
-template <typename Op>
-void launch_forward(LaunchName name, const Op& op, Stream stream) {
-    launch(name, forward_kernel_of<Op>(op.norm.hidden),
-           {.grid = {.x = divide_up(op.norm.rows, kWarps)}, .threads = kWarps * kWarpThreads}, stream, op);
+int backward_shared_bytes(std::int64_t hidden) {
+    SharedSize wide;
+    wide.take<float>(kWarps * Op::kSums * kWarpColumns);
+    wide.take<RowSums>(kRowsPerChunk);
+    switch (groups_of(hidden)) {
+        case 1: return BackwardParts<Op, 1>::shared_bytes();
+        case 2: return BackwardParts<Op, 2>::shared_bytes();
+        case 3: return BackwardParts<Op, 3>::shared_bytes();
+        case 4: return BackwardParts<Op, 4>::shared_bytes();
+        default: return wide.bytes();
+    }
 }
 
 template <typename Op>
 void launch_backward(LaunchName name, const Op& op, Stream stream) {
-    launch(name, backward_kernel_of<Op>(op.norm.hidden), backward_shape<Op>(op.norm.rows, op.norm.hidden), stream, op);
+    const int groups = groups_of(op.norm.hidden);
+    launch(name, backward_kernel_of<Op>(op.norm.hidden),
+           {.grid = {.x = divide_up(op.norm.rows, kRowsPerChunk)},
+            .threads = (groups == 0 ? kWarps : teams_of(groups) * groups) * kWarpThreads,
+            .shared_bytes = backward_shared_bytes<Op>(op.norm.hidden)},
+           stream, op);
+}
+
+/// Rows that a warp of forward takes one after the other: one while that leaves a large device room, then more, so that
+/// it holds all blocks at once.
+template <typename Op>
+constexpr int forward_rows(std::int64_t rows) {
+    constexpr std::int64_t kDeviceWarps = 128 * kForwardBlocks<Op> * kWarps;
+    const std::int64_t wanted = (rows + kDeviceWarps - 1) / kDeviceWarps;
+    return static_cast<int>(wanted < 1 ? 1 : wanted < kForwardRows ? wanted : kForwardRows);
+}
+
+template <typename Op>
+void launch_forward(LaunchName name, const Op& op, Stream stream) {
+    const int groups = groups_of(op.norm.hidden), rows_of_warp = groups == 0 ? 1 : forward_rows<Op>(op.norm.rows);
+    SharedSize shared;
+    shared.take<typename Op::Element>(kWarps * Op::kInputs * groups * kWarpColumns);
+    launch(name, forward_kernel_of<Op>(op.norm.hidden),
+           {.grid = {.x = divide_up(op.norm.rows, kWarps * rows_of_warp)},
+            .threads = kWarps * kWarpThreads,
+            .shared_bytes = shared.bytes()},
+           stream, op, rows_of_warp);
 }
 
 }  // namespace cloze::normalized_rows

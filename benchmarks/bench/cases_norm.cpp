@@ -134,12 +134,20 @@ std::vector<std::int32_t> order_of(const std::vector<std::int32_t>& id) {
     return order;
 }
 
+EmbeddingSizes sizes_of(const Shape& s, const ModelSizes& model) {
+    return {.tokens = s.rows,
+            .hidden = s.hidden,
+            .word_rows = model.padded_vocabulary,
+            .positions = kPositions,
+            .types = kTypes};
+}
+
 Case embedding_forward_case(const Shape& s, const ModelSizes& model) {
     return {.op = "embedding_forward",
             .variant = "dropout 0.1",
             .sizes = s.sizes(),
             .dtype = s.dtype,
-            .cost = embedding_forward_cost(s.rows, s.hidden, s.dtype),
+            .cost = embedding_forward_cost(sizes_of(s, model), s.dtype),
             .prepare = [=](DeviceSet& set) -> Call {
                 const Ids ids = ids_of(s.rows, model.vocabulary);
                 const EmbeddingForward arguments{.y = s.matrix_out(set, true),
@@ -166,7 +174,7 @@ Case embedding_backward_case(const Shape& s, const ModelSizes& model) {
             .variant = "dropout 0.1",
             .sizes = s.sizes(),
             .dtype = s.dtype,
-            .cost = embedding_backward_cost(s.rows, s.hidden, s.dtype),
+            .cost = embedding_backward_cost(sizes_of(s, model), s.dtype, false, true),
             .prepare = [=](DeviceSet& set) -> Call {
                 const Ids ids = ids_of(s.rows, model.vocabulary);
                 const EmbeddingBackward arguments{

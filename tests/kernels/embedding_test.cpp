@@ -314,6 +314,12 @@ TEST_CASE("embedding refuses what its contract excludes") {
 }
 
 TEST_CASE("embedding's cost counts each byte once") {
-    CHECK(embedding_forward_cost(10, 8, DType::bf16).bytes == (5 * 80 + 16) * 2 + 2 * 10 * 4 + 3 * 10 * 4);
-    CHECK(embedding_backward_cost(10, 8, DType::f32).bytes == (3 * 80 + 8) * 4 + (6 * 80 + 16 + 20) * 4 + 6 * 10 * 4);
+    const EmbeddingSizes sizes{.tokens = 10, .hidden = 8, .word_rows = 100, .positions = 6, .types = 2};
+    constexpr std::int64_t kIds = 10 * 4, kStatistics = 2 * 10 * 4;
+    CHECK(embedding_forward_cost(sizes, DType::bf16).bytes ==
+          (2 * 10 + 10 + 6 + 2 + 2) * 8 * 2 + kStatistics + 3 * kIds);
+    CHECK(embedding_backward_cost(sizes, DType::bf16, false, false).bytes ==
+          (3 * 10 + 1) * 8 * 2 + (100 + 6 + 2 + 2) * 8 * 4 + kStatistics + 6 * kIds);
+    CHECK(embedding_backward_cost(sizes, DType::f32, true, true).bytes ==
+          (3 * 10 + 1) * 8 * 4 + 2 * (10 + 6 + 2 + 2) * 8 * 4 + kStatistics + 6 * kIds);
 }

@@ -175,6 +175,12 @@ TEST_CASE("layer_norm on a device is as near to its definition as the plain loop
     }
 }
 
+TEST_CASE("layer_norm on a device is as near where a warp takes several rows, one of them too many") {
+    if (!device_or_skip()) return;
+    check_near(Case(DType::f32, 4517, 16));
+    check_near(Case(DType::f32, 2051, 16, {.residual = false, .sum_is_x = true}));
+}
+
 TEST_CASE("layer_norm on a device takes its statistics from the sum as kept") {
     if (!device_or_skip()) return;
     for (const std::int64_t hidden : {24, 768, 1032}) {
