@@ -2,8 +2,10 @@
 // TB/s, 29 T lane instructions/s) an element may cost 34 and 51 instructions before arithmetic counts. It costs about
 // half of that, because both forms are written on one exponential and one reciprocal, forward and slope sharing them.
 //
-// Blocks of kernels/device/column_block.h: a lane keeps the bias of its 8 columns in registers, and backward sums dx of
-// its rows there. The sums cost 1/64 of the traffic of dx in f32.
+// Forward goes through the matrix in the order of memory: a block takes 1,024 columns of four rows, a thread one vector
+// of each, all four loaded before the first is used. Backward needs column sums, so it goes by the blocks of
+// kernels/device/column_block.h: a lane keeps the bias of its 8 columns in registers, and sums dx of its rows there.
+// The sums cost 1/64 of the traffic of dx in f32.
 //
 // Tested by tests/kernels/device/bias_gelu_test.cpp.
 #include "kernels/bias_gelu.h"
@@ -73,40 +75,63 @@ struct TanhForm {
     }
 };
 
+constexpr int kForwardThreads = 128;
+constexpr int kForwardRows = 4;
+constexpr int kForwardColumns = kForwardThreads * kLaneColumns;  // 1,024
+constexpr int kBackwardRows = 2;
+
+/// Block b takes kForwardRows rows of piece b % pieces of kForwardColumns columns.
 template <typename T, typename Form>
-__global__ void __launch_bounds__(kColumnBlockThreads)
-    forward_kernel(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ bias, ColumnShape shape) {
-    const ColumnShare share(shape);
-    if (share.column >= shape.cols) return;
-    const Floats8 b = load8(bias + share.column);
-#pragma unroll 4
-    for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
-        Floats8 u = load8(x + row * shape.cols + share.column, Cache::stream);
+__global__ void __launch_bounds__(kForwardThreads)
+    forward_kernel(T* __restrict__ y, const T* __restrict__ x, const T* __restrict__ bias, ColumnShape shape,
+                   std::uint32_t pieces) {
+    const std::uint32_t block = static_cast<std::uint32_t>(block_x()), rows_before = block / pieces;
+    const std::int64_t column = (block - rows_before * pieces) * kForwardColumns + thread_index() * kLaneColumns;
+    if (column >= shape.cols) return;
+    const std::int64_t first_row = static_cast<std::int64_t>(rows_before) * kForwardRows;
+    const Floats8 b = load8(bias + column);
+    Floats8 u[kForwardRows];
 #pragma unroll
-        for (int i = 0; i < kLaneColumns; ++i) u[i] = Form::value(u[i] + b[i]);
-        store8(y + row * shape.cols + share.column, u);
+    for (int k = 0; k < kForwardRows; ++k) {
+        u[k] = load8_or_zero(first_row + k < shape.rows, x + (first_row + k) * shape.cols + column, Cache::stream);
+    }
+#pragma unroll
+    for (int k = 0; k < kForwardRows; ++k) {
+        if (first_row + k >= shape.rows) return;
+#pragma unroll
+        for (int i = 0; i < kLaneColumns; ++i) u[k][i] = Form::value(u[k][i] + b[i]);
+        store8(y + (first_row + k) * shape.cols + column, u[k], Cache::stream);
     }
 }
 
-// dx may be dy: each thread reads an element before it writes it.
+// dx may be dy: each thread reads an element before it writes it. All rows of a step are loaded before the first is
+// used: a load behind a store would wait for it.
 template <typename T, typename Form>
-__global__ void __launch_bounds__(kColumnBlockThreads)
+__global__ void __launch_bounds__(kColumnBlockThreads, 4)
     backward_kernel(T* dx, float* __restrict__ partial, const T* dy, const T* __restrict__ x,
                     const T* __restrict__ bias, ColumnShape shape) {
     const ColumnShare share(shape);
     Floats8 sum = {};
     if (share.column < shape.cols) {
         const Floats8 b = load8(bias + share.column);
-#pragma unroll 2
-        for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
-            const Floats8 u = load8(x + row * shape.cols + share.column, Cache::stream);
-            Floats8 gradient = load8(dy + row * shape.cols + share.column, Cache::stream);
+        for (std::int64_t first = share.first_row; first < share.end_row; first += kBackwardRows * kColumnBlockWarps) {
+            Floats8 u[kBackwardRows], gradient[kBackwardRows];
 #pragma unroll
-            for (int i = 0; i < kLaneColumns; ++i) {
-                gradient[i] *= Form::slope(u[i] + b[i]);
-                sum[i] += gradient[i];
+            for (int k = 0; k < kBackwardRows; ++k) {
+                const std::int64_t row = first + k * kColumnBlockWarps, i = row * shape.cols + share.column;
+                u[k] = load8_or_zero(row < share.end_row, x + i, Cache::stream);
+                gradient[k] = load8_or_zero(row < share.end_row, dy + i, Cache::stream);
             }
-            store8(dx + row * shape.cols + share.column, gradient);
+#pragma unroll
+            for (int k = 0; k < kBackwardRows; ++k) {
+                const std::int64_t row = first + k * kColumnBlockWarps;
+#pragma unroll
+                for (int i = 0; i < kLaneColumns; ++i) {
+                    gradient[k][i] *= Form::slope(u[k][i] + b[i]);
+                    sum[i] += gradient[k][i];
+                }
+                if (row < share.end_row) store8(dx + row * shape.cols + share.column, gradient[k], Cache::stream);
+            }
         }
     }
     write_column_partial(partial, sum, shape);
@@ -128,9 +153,11 @@ namespace device_code {
 
 void bias_gelu_forward(const BiasGeluForward& a, Stream stream) {
     const ColumnShape shape{a.x.rows, a.x.cols};
+    const std::int64_t pieces = divide_up(shape.cols, kForwardColumns);
     visit(a.x.dtype, a.form, [&]<typename T, typename Form>() {
-        launch("bias_gelu_forward", forward_kernel<T, Form>, column_block_launch(shape), stream, a.y.data<T>(),
-               a.x.data<T>(), a.bias.data<T>(), shape);
+        launch("bias_gelu_forward", forward_kernel<T, Form>,
+               {.grid = {.x = divide_up(shape.rows, kForwardRows) * pieces}, .threads = kForwardThreads}, stream,
+               a.y.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape, static_cast<std::uint32_t>(pieces));
     });
 }
 

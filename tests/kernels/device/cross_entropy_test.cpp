@@ -1,5 +1,7 @@
 #include "kernels/cross_entropy.h"
 
+#include <limits>
+
 #include "tests/kernels/device/device_testing.h"
 
 using namespace cloze;
@@ -84,6 +86,8 @@ TEST_CASE("cross_entropy on a device is as near to its definition as the plain l
         check_case({dtype, 1, 30522, 30522, 1});
     }
     check_case({DType::f32, 1, 60001, 60008, 1});  // read twice: more than any shared memory holds
+    check_case({DType::bf16, 1, 40001, 40008, 1});  // more than is copied at once
+    check_case({DType::bf16, 1, 50001, 50008, 1});  // read twice
 }
 
 TEST_CASE("cross_entropy on a device counts the first of equal maxima, and keeps what is not finite") {
@@ -112,6 +116,45 @@ TEST_CASE("cross_entropy on a device counts the first of equal maxima, and keeps
     CHECK(std::isnan(got.loss[4]));
     for (std::int64_t r = 0; r < 5; ++r) {
         for (std::int64_t col = 20; col < 24; ++col) CHECK(got.logits.get(r, col) == 0);
+    }
+}
+
+TEST_CASE("cross_entropy on a device finds an equal maximum before the label in any thread's columns") {
+    if (!device_or_skip()) return;
+    // In one vector, in neighbours, far apart, in one thread's vectors, and behind the last whole vector.
+    const std::pair<std::int64_t, std::int64_t> pairs[] = {{2, 5},       {7, 8},       {11, 5000},  {3847, 7688},
+                                                           {8, 8 + 480}, {8999, 9001}, {9000, 9002}};
+    for (const std::int64_t width : {9008, 9003}) {
+        const Case c{DType::bf16, 14, 9003, width, 14};
+        Array logits = logits_of(c), label(DType::i32, c.capacity);
+        for (std::int64_t r = 0; r < c.capacity; ++r) {
+            const auto [before, behind] = pairs[r / 2];
+            logits.set(r, before, 5), logits.set(r, behind, 5);
+            label.set(r, static_cast<double>(r % 2 == 0 ? before : behind));
+        }
+        const Result got = run_on_device(c, logits, label);
+        for (std::int64_t r = 0; r < c.capacity; ++r) {
+            INFO("row " << r << ", width " << width);
+            CHECK(got.correct[r] == (r % 2 == 0 ? 1 : 0));
+        }
+    }
+}
+
+TEST_CASE("cross_entropy on a device gives classes of minus infinity no share, whole threads of them too") {
+    if (!device_or_skip()) return;
+    for (const DType dtype : {DType::bf16, DType::f32}) {
+        const Case c{dtype, 2, 8203, 8208, 2};
+        Array logits = logits_of(c);
+        for (std::int64_t col = 0; col < c.classes; ++col) {
+            if (col / 8 % 480 < 300 || col >= 8201) logits.set(0, col, -std::numeric_limits<double>::infinity());
+        }
+        Array label(DType::i32, 2);
+        label.fill(3000);
+        const Result got = run_on_device(c, logits, label), plain = run_on_host(c, logits, label, dtype),
+                     exact = run_on_host(c, logits, label, DType::f64);
+        check_as_near("loss", got.loss, plain.loss, exact.loss);
+        check_as_near("gradient", got.logits, plain.logits, exact.logits);
+        CHECK(got.logits.get(0, 0) == 0);
     }
 }
 
