@@ -22,6 +22,10 @@ constexpr int kKeyOctets = kKeys / 8;
 constexpr int kStages = 2;
 constexpr float kSlack = 8;
 
+/// Left factors of a warp's queries that stay in registers, of kDim / 16: as many as there are registers for.
+template <int kDim, bool kDrops>
+inline constexpr int kHeld = kDim / 16;
+
 /// Words of a tile of keys or values.
 CLOZE_HD constexpr int key_words(int dim) {
     return kKeys * dim / 2;
@@ -85,26 +89,6 @@ struct Rows {
 
 using Scores = float[kM][kKeyOctets][4];
 using Probabilities = std::uint32_t[kM][kKeys / 16][4];  // as left factors
-
-template <int kDim>
-__device__ void add_scores(Scores& score, const std::uint32_t* queries, const std::uint32_t* keys) {
-    const int lane = lane_index();
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-        std::uint32_t left[kM][4];
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            load_left<kDim>(left[m], queries, warp_index() * kWarpQueries + 16 * m, 2 * k, lane);
-        }
-#pragma unroll
-        for (int n = 0; n < kKeys / 16; ++n) {
-            std::uint32_t right[4];
-            load_right_transposed<kDim>(right, keys, 16 * n, 2 * k, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&score[m][2 * n], left[m], right);
-        }
-    }
-}
 
 __device__ void hide(Scores& score, const Sight& sight, int first_query, int first_key, int length) {
     const int thread = thread_index_here();
@@ -210,21 +194,6 @@ __device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], 
     }
 }
 
-template <int kDim>
-__device__ void add_values(Rows<kDim>& rows, const Probabilities& probability, const std::uint32_t* values) {
-    const int lane = lane_index();
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-#pragma unroll
-        for (int n = 0; n < kDim / 16; ++n) {
-            std::uint32_t right[4];
-            load_right<kDim>(right, values, 16 * k, 2 * n, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&rows.out[m][2 * n], probability[m][k], right);
-        }
-    }
-}
-
 /// Writes y and log_sum_exp of a warp's rows, through its own rows of `tile`.
 template <int kDim>
 __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Arguments& a, const Share& share) {
@@ -287,8 +256,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     start(first_tile);
     commit_copies();
 
-    const int warp_query = share.first_query + warp_index() * kWarpQueries;
+    const int warp_row = warp_index() * kWarpQueries, warp_query = share.first_query + warp_row;
     Rows<kDim> rows;
+    std::uint32_t held[kHeld<kDim, kDrops>][kM][4];
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile has landed for all, and all have read the one before
@@ -297,7 +267,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
         if (warp_query >= length) continue;
         const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
         Scores score = {};
-        add_scores<kDim>(score, query_tile, key_tile + stage);
+        if (tile == first_tile) hold_rows<kDim>(held, query_tile, warp_row);
+        add_row_products<kDim, kHeld<kDim, kDrops>>(score, held, query_tile, warp_row, key_tile + stage, 0);
         if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
             hide(score, packing.sight, warp_query, first_key, length);
         }
@@ -309,7 +280,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
             round_probabilities(probability[m], score[m]);
             if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
         }
-        add_values(rows, probability, value_tile + stage);
+        add_products<kDim>(rows.out, probability, value_tile + stage, 0);
     }
     if (warp_query < length) finish_rows(rows, query_tile, a, share);
 }
