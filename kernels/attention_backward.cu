@@ -135,62 +135,15 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
     }
 }
 
-using Block = float[kM][kChunk / 8][4];   // [a warp's keys][queries of a chunk]
-using LeftFactor = std::uint32_t[kM][4];  // the same, rounded
+using Block = float[kM][kChunk / 8][4];      // [a warp's keys][queries of a chunk]
+using LeftFactor = std::uint32_t[kM][1][4];  // the same, rounded
 
-/// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for.
+/// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for. Each saves
+/// a loads of 4 KiB a tile and warp.
 template <int kDim>
-inline constexpr int kHeldFactors = kDim == 64 ? 3 : 2;
+inline constexpr int kHeld = kDim == 64 ? 3 : 2;
 template <int kDim>
-using HeldFactors = std::uint32_t[kHeldFactors<kDim>][kM][4];
-
-template <int kDim>
-__device__ void hold_values(HeldFactors<kDim>& held, const std::uint32_t* values) {
-    const int thread = thread_index_here(), first = thread / kWarpThreads * kWarpKeys;
-#pragma unroll
-    for (int k = 0; k < kHeldFactors<kDim>; ++k) {
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            load_left<kDim>(held[k][m], values, first + 16 * m, 2 * k, thread % kWarpThreads);
-        }
-    }
-}
-
-/// product += a warp's rows of `left` times the transpose of rows [row, row + kChunk) of `right`. The first kHeld left
-/// factors are in `held`.
-template <int kDim, int kHeld>
-__device__ void add_row_products(Block& product, const std::uint32_t (*held)[kM][4], const std::uint32_t* left,
-                                 const std::uint32_t* right, int row) {
-    const int thread = thread_index_here(), lane = thread % kWarpThreads, first = thread / kWarpThreads * kWarpKeys;
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-        std::uint32_t a[kM][4];
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            if (k >= kHeld) load_left<kDim>(a[m], left, first + 16 * m, 2 * k, lane);
-#pragma unroll
-            for (int i = 0; k < kHeld && i < 4; ++i) a[m][i] = held[k][m][i];
-        }
-        std::uint32_t b[4];
-        load_right_transposed<kDim>(b, right, row, 2 * k, lane);
-#pragma unroll
-        for (int m = 0; m < kM; ++m) add_product(product[m], a[m], b);
-    }
-}
-
-/// sum += left times rows [row, row + kChunk) of `right`.
-template <int kDim>
-__device__ void add_products(float (&sum)[kM][kDim / 8][4], const LeftFactor& left, const std::uint32_t* right,
-                             int row) {
-    const int lane = thread_index_here() % kWarpThreads;
-#pragma unroll
-    for (int n = 0; n < kDim / 16; ++n) {
-        std::uint32_t b[4];
-        load_right<kDim>(b, right, row, 2 * n, lane);
-#pragma unroll
-        for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], b);
-    }
-}
+using HeldFactors = std::uint32_t[kHeld<kDim>][kM][4];
 
 __device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
     const int thread = thread_index_here();
@@ -275,9 +228,9 @@ __device__ void differentiate(LeftFactor& probability, LeftFactor& dscore, const
                     if constexpr (kDrops) dp = kept(dp, keep_of[e], octet);
                     ds[e] = p[e] * (dp - delta.value[e]);
                 }
-                dscore[m][word] = pack_bf16(ds[0], ds[1]);
-                probability[m][word] = pack_bf16(p[0], p[1]);
-                if constexpr (kDrops) probability[m][word] &= keep_pair(keep_of[0], keep_of[1], octet);
+                dscore[m][0][word] = pack_bf16(ds[0], ds[1]);
+                probability[m][0][word] = pack_bf16(p[0], p[1]);
+                if constexpr (kDrops) probability[m][0][word] &= keep_pair(keep_of[0], keep_of[1], octet);
             }
         }
     }
@@ -291,7 +244,7 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
         for (int word = 0; word < 4; ++word) {
             const int key = first + 16 * m + 8 * (word % 2) + lane_group(thread);
             const int piece = row / kPieceColumns + word / 2;
-            dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair(thread)) / 4] = dscore[m][word];
+            dscores[(byte_of<kQueries>(key, piece) + 2 * lane_pair(thread)) / 4] = dscore[m][0][word];
         }
     }
 }
@@ -303,11 +256,13 @@ __device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const
     std::uint32_t keep = 0;
     if constexpr (kDrops) keep = read_keep<kDim>(tiles, row);
     Block score = {}, gradient = {};
-    add_row_products<kDim, 0>(score, nullptr, tiles.keys, tiles.queries, row);
+    const int warp_row = first_key % kKeys;
+    constexpr const std::uint32_t(*kNoneHeld)[kM][4] = nullptr;
+    add_row_products<kDim, 0>(score, kNoneHeld, tiles.keys, warp_row, tiles.queries, row);
     if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
-    add_row_products<kDim, kHeldFactors<kDim>>(gradient, held, tiles.values, tiles.dout, row);
+    add_row_products<kDim, kHeld<kDim>>(gradient, held, tiles.values, warp_row, tiles.dout, row);
     LeftFactor probability, dscore;
     differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
@@ -462,7 +417,7 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
     wait_for_copies<0>();
     block_barrier();  // keys and values are there for all
     HeldFactors<kDim> held;
-    hold_values<kDim>(held, tiles.values);
+    hold_rows<kDim>(held, tiles.values, thread_index_here() / kWarpThreads * kWarpKeys);
     if constexpr (kDrops) {
         block_barrier();  // all hold their values
         write_keep<kDim>(tiles, a, head, first_tile, key_tile);

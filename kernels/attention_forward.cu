@@ -20,6 +20,11 @@ constexpr int kQueries = kWarps * kWarpQueries;
 constexpr int kKeys = kDropoutKeys;
 constexpr int kKeyOctets = kKeys / 8;
 constexpr int kStages = 2;
+constexpr float kSlack = 8;
+
+/// Left factors of a warp's queries that stay in registers, of kDim / 16: as many as there are registers for.
+template <int kDim, bool kDrops>
+inline constexpr int kHeld = kDim / 16;
 
 /// Words of a tile of keys or values.
 CLOZE_HD constexpr int key_words(int dim) {
@@ -69,40 +74,21 @@ __device__ Share share_of(const Packing& packing, std::int64_t block) {
     return {{low, first_row, length}, static_cast<int>(block % packing.heads), (slot - first_slot) * kQueries};
 }
 
-/// What a warp sums for its rows. Maxima are of scores that are not scaled yet; sums are of the lane's columns only.
+/// What a warp sums for its rows: exponentials relative to the reference, a score that is not scaled yet. `sum` is of
+/// the lane's columns only.
 template <int kDim>
 struct Rows {
     float out[kM][kDim / 8][4] = {};
-    float maximum[kM][2];
+    float reference[kM][2];
     float sum[kM][2] = {};
     __device__ Rows() {
 #pragma unroll
-        for (int m = 0; m < kM; ++m) maximum[m][0] = maximum[m][1] = -kInfinity;
+        for (int m = 0; m < kM; ++m) reference[m][0] = reference[m][1] = -kInfinity;
     }
 };
 
 using Scores = float[kM][kKeyOctets][4];
 using Probabilities = std::uint32_t[kM][kKeys / 16][4];  // as left factors
-
-template <int kDim>
-__device__ void add_scores(Scores& score, const std::uint32_t* queries, const std::uint32_t* keys) {
-    const int lane = lane_index();
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-        std::uint32_t left[kM][4];
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            load_left<kDim>(left[m], queries, warp_index() * kWarpQueries + 16 * m, 2 * k, lane);
-        }
-#pragma unroll
-        for (int n = 0; n < kKeys / 16; ++n) {
-            std::uint32_t right[4];
-            load_right_transposed<kDim>(right, keys, 16 * n, 2 * k, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&score[m][2 * n], left[m], right);
-        }
-    }
-}
 
 __device__ void hide(Scores& score, const Sight& sight, int first_query, int first_key, int length) {
     const int thread = thread_index_here();
@@ -120,34 +106,61 @@ __device__ void hide(Scores& score, const Sight& sight, int first_query, int fir
     }
 }
 
-/// Scores of rows m, half become powers of two relative to the rows' new maximum; what was summed is scaled to it.
+/// Raises the references of a warp's rows to their largest scores, and scales what was summed, where the largest score
+/// of one has grown by more than kSlack powers of two. It seldom does after the first tile, and a warp whose rows do
+/// not skips a twelfth of its instructions; exponentials of up to 2^kSlack lose no digits.
 template <int kDim>
-__device__ void exponentiate(Scores& score, Rows<kDim>& rows, int m, int half, float log2_scale) {
-    float maximum = rows.maximum[m][half];
+__device__ void raise_references(Rows<kDim>& rows, const Scores& score, float log2_scale) {
+    float maximum[kM][2];
+    bool raise = false;
 #pragma unroll
-    for (int n = 0; n < kKeyOctets; ++n) {
-        maximum = fmaxf(maximum, fmaxf(score[m][n][2 * half], score[m][n][2 * half + 1]));
-    }
-    maximum = fmaxf(maximum, shuffle_xor(maximum, 1));
-    maximum = fmaxf(maximum, shuffle_xor(maximum, 2));
-    // A row that has seen nothing yet must not subtract infinities.
-    const float base = maximum == -kInfinity ? 0.0f : maximum * log2_scale;
-    const float correction = fast_exp2(fmaf(rows.maximum[m][half], log2_scale, -base));
-    rows.maximum[m][half] = maximum;
-    float sum = 0;
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-    for (int n = 0; n < kKeyOctets; ++n) {
+        for (int half = 0; half < 2; ++half) {
+            float largest = fmaxf(score[m][0][2 * half], score[m][0][2 * half + 1]);
 #pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-            score[m][n][i] = fast_exp2(fmaf(score[m][n][i], log2_scale, -base));
-            sum += score[m][n][i];
+            for (int n = 1; n < kKeyOctets; ++n) {
+                largest = fmaxf(largest, fmaxf(score[m][n][2 * half], score[m][n][2 * half + 1]));
+            }
+            largest = fmaxf(largest, shuffle_xor(largest, 1));
+            maximum[m][half] = fmaxf(largest, shuffle_xor(largest, 2));
+            raise = raise || (maximum[m][half] - rows.reference[m][half]) * log2_scale > kSlack;
         }
     }
-    rows.sum[m][half] = fmaf(rows.sum[m][half], correction, sum);
+    if (warp_ballot(raise) == 0) return;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
-        rows.out[m][n][2 * half] *= correction;
-        rows.out[m][n][2 * half + 1] *= correction;
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const float before = rows.reference[m][half], now = fmaxf(before, maximum[m][half]);
+            const float correction = before == -kInfinity ? 0.0f : fast_exp2((before - now) * log2_scale);
+            rows.reference[m][half] = now;
+            rows.sum[m][half] *= correction;
+#pragma unroll
+            for (int n = 0; n < kDim / 8; ++n) {
+                rows.out[m][n][2 * half] *= correction;
+                rows.out[m][n][2 * half + 1] *= correction;
+            }
+        }
+    }
+}
+
+/// Scores of the m-th 16 rows become powers of two relative to the rows' references.
+template <int kDim>
+__device__ void exponentiate(Scores& score, Rows<kDim>& rows, int m, float log2_scale) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        // A row that has seen nothing yet must not subtract infinities.
+        const float reference = rows.reference[m][half];
+        const float base = reference == -kInfinity ? 0.0f : reference * log2_scale;
+#pragma unroll
+        for (int n = 0; n < kKeyOctets; ++n) {
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; ++i) {
+                score[m][n][i] = fast_exp2(fmaf(score[m][n][i], log2_scale, -base));
+                rows.sum[m][half] += score[m][n][i];
+            }
+        }
     }
 }
 
@@ -181,21 +194,6 @@ __device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], 
     }
 }
 
-template <int kDim>
-__device__ void add_values(Rows<kDim>& rows, const Probabilities& probability, const std::uint32_t* values) {
-    const int lane = lane_index();
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-#pragma unroll
-        for (int n = 0; n < kDim / 16; ++n) {
-            std::uint32_t right[4];
-            load_right<kDim>(right, values, 16 * k, 2 * n, lane);
-#pragma unroll
-            for (int m = 0; m < kM; ++m) add_product(&rows.out[m][2 * n], probability[m][k], right);
-        }
-    }
-}
-
 /// Writes y and log_sum_exp of a warp's rows, through its own rows of `tile`.
 template <int kDim>
 __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Arguments& a, const Share& share) {
@@ -214,7 +212,7 @@ __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Argumen
             const int row = warp_row + 16 * m + 8 * half + lane_group(thread);
             if (lane_pair(thread) == 0 && row < count) {
                 a.log_sum_exp[share.head * a.packing.tokens + first_row + row] =
-                    sum == 0 ? -kInfinity : fmaf(rows.maximum[m][half] * a.log2_scale, kLn2, logf(sum));
+                    sum == 0 ? -kInfinity : fmaf(rows.reference[m][half] * a.log2_scale, kLn2, logf(sum));
             }
         }
     }
@@ -258,8 +256,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     start(first_tile);
     commit_copies();
 
-    const int warp_query = share.first_query + warp_index() * kWarpQueries;
+    const int warp_row = warp_index() * kWarpQueries, warp_query = share.first_query + warp_row;
     Rows<kDim> rows;
+    std::uint32_t held[kHeld<kDim, kDrops>][kM][4];
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile has landed for all, and all have read the one before
@@ -268,19 +267,20 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
         if (warp_query >= length) continue;
         const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
         Scores score = {};
-        add_scores<kDim>(score, query_tile, key_tile + stage);
+        if (tile == first_tile) hold_rows<kDim>(held, query_tile, warp_row);
+        add_row_products<kDim, kHeld<kDim, kDrops>>(score, held, query_tile, warp_row, key_tile + stage, 0);
         if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
             hide(score, packing.sight, warp_query, first_key, length);
         }
+        raise_references(rows, score, a.log2_scale);
         Probabilities probability;
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
-            exponentiate(score, rows, m, 0, a.log2_scale);
-            exponentiate(score, rows, m, 1, a.log2_scale);
+            exponentiate(score, rows, m, a.log2_scale);
             round_probabilities(probability[m], score[m]);
             if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
         }
-        add_values(rows, probability, value_tile + stage);
+        add_products<kDim>(rows.out, probability, value_tile + stage, 0);
     }
     if (warp_query < length) finish_rows(rows, query_tile, a, share);
 }

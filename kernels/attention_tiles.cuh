@@ -118,8 +118,63 @@ __device__ inline void add_product(float (*sum)[4], const std::uint32_t (&left)[
     mma_m16n8k16(sum[1], left, high, site);
 }
 
-/// sum[m][n][i]: tile n of 16 x 8 in the m-th 16 rows. Row of element i, besides 16 m: lane / 4 + 8 (i / 2); column,
-/// besides 8 n: 2 (lane % 4) + i % 2.
+// Products of a warp. sum[m][n][i] is tile n of 16 x 8 in the m-th 16 rows. Row of element i, besides 16 m: lane / 4 +
+// 8 (i / 2); column, besides 8 n: 2 (lane % 4) + i % 2. left[m][k] is the left factor of rows 16 m and terms 16 k on.
+
+/// held[k][m]: left factors of rows [row, row + 16 kM) of a tile and its columns 16 k on.
+template <int kColumns, int kHeld, int kM>
+__device__ inline void hold_rows(std::uint32_t (&held)[kHeld][kM][4], const std::uint32_t* tile, int row) {
+    const int lane = thread_index_here() % kWarpThreads;
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+        for (int m = 0; m < kM; ++m) load_left<kColumns>(held[k][m], tile, row + 16 * m, 2 * k, lane);
+    }
+}
+
+/// product += rows [left_row, left_row + 16 kM) of `left` times the transpose of rows [right_row, right_row + 8 kN) of
+/// `right`. The first kHeld left factors are in `held`.
+template <int kColumns, int kHeld, int kM, int kN>
+__device__ inline void add_row_products(float (&product)[kM][kN][4], const std::uint32_t (*held)[kM][4],
+                                        const std::uint32_t* left, int left_row, const std::uint32_t* right,
+                                        int right_row) {
+    const int lane = thread_index_here() % kWarpThreads;
+#pragma unroll
+    for (int k = 0; k < kColumns / 16; ++k) {
+        std::uint32_t a[kM][4];
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+            if (k >= kHeld) load_left<kColumns>(a[m], left, left_row + 16 * m, 2 * k, lane);
+#pragma unroll
+            for (int i = 0; k < kHeld && i < 4; ++i) a[m][i] = held[k][m][i];
+        }
+#pragma unroll
+        for (int n = 0; n < kN / 2; ++n) {
+            std::uint32_t b[4];
+            load_right_transposed<kColumns>(b, right, right_row + 16 * n, 2 * k, lane);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&product[m][2 * n], a[m], b);
+        }
+    }
+}
+
+/// sum += left times rows [row, row + 16 kK) and the columns from 8 piece on of `right`.
+template <int kColumns, int kM, int kK, int kN>
+__device__ inline void add_products(float (&sum)[kM][kN][4], const std::uint32_t (&left)[kM][kK][4],
+                                    const std::uint32_t* right, int row, int piece = 0) {
+    const int lane = thread_index_here() % kWarpThreads;
+#pragma unroll
+    for (int k = 0; k < kK; ++k) {
+#pragma unroll
+        for (int n = 0; n < kN / 2; ++n) {
+            std::uint32_t b[4];
+            load_right<kColumns>(b, right, row + 16 * k, piece + 2 * n, lane);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m][k], b);
+        }
+    }
+}
+
 __device__ inline int lane_group(int thread = thread_index()) {
     return thread % kWarpThreads / 4;
 }
