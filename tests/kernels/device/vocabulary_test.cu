@@ -186,7 +186,7 @@ TEST_CASE("shared memory is carved in the order of the calls, each part aligned"
     CHECK(SharedSize().take<float>(1).take<bf16>(64, 1024).take<float>(1).bytes() == 1024 + 128 + 4);
 }
 
-TEST_CASE("named barriers hand tiles from some warps to others and back") {
+TEST_CASE("named barriers hand tiles from some warps to others and back", "[arrive]") {
     if (!device_or_skip()) return;
     for_schedules(3 * schedules(), [] {
         constexpr int kRounds = 5;
