@@ -78,7 +78,6 @@ struct TanhForm {
 constexpr int kForwardThreads = 128;
 constexpr int kForwardRows = 4;
 constexpr int kForwardColumns = kForwardThreads * kLaneColumns;  // 1,024
-constexpr int kBackwardRows = 2;
 
 /// Block b takes kForwardRows rows of piece b % pieces of kForwardColumns columns.
 template <typename T, typename Form>
@@ -104,34 +103,28 @@ __global__ void __launch_bounds__(kForwardThreads)
     }
 }
 
-// dx may be dy: each thread reads an element before it writes it. All rows of a step are loaded before the first is
-// used: a load behind a store would wait for it.
+// dx may be dy: each thread reads an element before it writes it.
 template <typename T, typename Form>
-__global__ void __launch_bounds__(kColumnBlockThreads, 4)
+__global__ void __launch_bounds__(kColumnBlockThreads)
     backward_kernel(T* dx, float* __restrict__ partial, const T* dy, const T* __restrict__ x,
                     const T* __restrict__ bias, ColumnShape shape) {
     const ColumnShare share(shape);
     Floats8 sum = {};
     if (share.column < shape.cols) {
         const Floats8 b = load8(bias + share.column);
-        for (std::int64_t first = share.first_row; first < share.end_row; first += kBackwardRows * kColumnBlockWarps) {
-            Floats8 u[kBackwardRows], gradient[kBackwardRows];
+        RowsInFlight<T, 2> rows(share, shape.cols, {x, dy});
+        T* to = dx + share.first_row * shape.cols + share.column;
+        for (int k = 0; k < rows.count(); ++k, to += kColumnBlockWarps * shape.cols) {
+            Floats8 taken[2];
+            rows.take(k, taken);
+            const Floats8 u = taken[0];
+            Floats8 gradient = taken[1];
 #pragma unroll
-            for (int k = 0; k < kBackwardRows; ++k) {
-                const std::int64_t row = first + k * kColumnBlockWarps, i = row * shape.cols + share.column;
-                u[k] = load8_or_zero(row < share.end_row, x + i, Cache::stream);
-                gradient[k] = load8_or_zero(row < share.end_row, dy + i, Cache::stream);
+            for (int i = 0; i < kLaneColumns; ++i) {
+                gradient[i] *= Form::slope(u[i] + b[i]);
+                sum[i] += gradient[i];
             }
-#pragma unroll
-            for (int k = 0; k < kBackwardRows; ++k) {
-                const std::int64_t row = first + k * kColumnBlockWarps;
-#pragma unroll
-                for (int i = 0; i < kLaneColumns; ++i) {
-                    gradient[k][i] *= Form::slope(u[k][i] + b[i]);
-                    sum[i] += gradient[k][i];
-                }
-                if (row < share.end_row) store8(dx + row * shape.cols + share.column, gradient[k], Cache::stream);
-            }
+            store8(to, gradient, Cache::stream);
         }
     }
     write_column_partial(partial, sum, shape);
@@ -164,8 +157,8 @@ void bias_gelu_forward(const BiasGeluForward& a, Stream stream) {
 void bias_gelu_backward(const BiasGeluBackward& a, Stream stream) {
     const ColumnShape shape{a.x.rows, a.x.cols};
     visit(a.x.dtype, a.form, [&]<typename T, typename Form>() {
-        launch("bias_gelu_backward", backward_kernel<T, Form>, column_partial_launch(shape), stream, a.dx.data<T>(),
-               a.scratch.data<float>(), a.dy.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
+        launch("bias_gelu_backward", backward_kernel<T, Form>, column_partial_launch<T>(shape, 2), stream,
+               a.dx.data<T>(), a.scratch.data<float>(), a.dy.data<T>(), a.x.data<T>(), a.bias.data<T>(), shape);
     });
     sum_chunks({.op = "bias_gelu_backward",
                 .sums = {a.dbias.data<float>()},
