@@ -49,22 +49,20 @@ struct ErfForm {
     }
 };
 
-/// u (1 + tanh v) / 2 = u s(2 v) with the logistic s: no difference of nearly equal numbers. high = s(|2 v|) and
-/// low = 1 - high are both right to their last places.
+/// u (1 + tanh v) / 2 = u s(2 v) with the logistic s: no difference of nearly equal numbers. 2 v is computed as a power
+/// of two. high = s(|2 v|) and low = 1 - high are both right to their last places.
 struct TanhForm {
     struct Parts {
         float high, low;
     };
+    /// 2 v log2(e)
+    __device__ static float exponent(float u) { return u * fmaf(0.10294324f, u * u, 2.30220819f); }
     __device__ static Parts parts(float u) {
-        const float twice_v = 1.59576912f * u * fmaf(0.044715f * u, u, 1.0f);
-        const float e = fast_exp(-fabsf(twice_v));
+        const float e = fast_exp2(-fabsf(exponent(u)));
         const float high = fast_reciprocal(1.0f + e);
         return {high, e * high};
     }
-    __device__ static float value(float u) {
-        const Parts p = parts(u);
-        return u * (u < 0 ? p.low : p.high);
-    }
+    __device__ static float value(float u) { return u * fast_reciprocal(1.0f + fast_exp2(-exponent(u))); }
     // s + u s (1 - s) times the slope of 2 v. Far out low is exactly 0 while that slope may overflow; bounding u keeps
     // their product 0.
     __device__ static float slope(float u) {
