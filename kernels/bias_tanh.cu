@@ -35,16 +35,19 @@ __global__ void __launch_bounds__(kColumnBlockThreads)
     const ColumnShare share(shape);
     Floats8 sum = {};
     if (share.column < shape.cols) {
-#pragma unroll 2
-        for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
-            const Floats8 value = load8(y + row * shape.cols + share.column, Cache::stream);
-            Floats8 gradient = load8(dy + row * shape.cols + share.column, Cache::stream);
+        RowsInFlight<T, 2> rows(share, shape.cols, {y, dy});
+        T* to = dx + share.first_row * shape.cols + share.column;
+        for (int k = 0; k < rows.count(); ++k, to += kColumnBlockWarps * shape.cols) {
+            Floats8 taken[2];
+            rows.take(k, taken);
+            const Floats8 value = taken[0];
+            Floats8 gradient = taken[1];
 #pragma unroll
             for (int i = 0; i < kLaneColumns; ++i) {
                 gradient[i] *= fmaf(-value[i], value[i], 1.0f);
                 sum[i] += gradient[i];
             }
-            store8(dx + row * shape.cols + share.column, gradient);
+            store8(to, gradient, Cache::stream);
         }
     }
     write_column_partial(partial, sum, shape);
@@ -71,7 +74,7 @@ void bias_tanh_forward(const BiasTanhForward& a, Stream stream) {
 void bias_tanh_backward(const BiasTanhBackward& a, Stream stream) {
     const ColumnShape shape{a.y.rows, a.y.cols};
     visit(a.y.dtype, [&]<typename T>() {
-        launch("bias_tanh_backward", backward_kernel<T>, column_partial_launch(shape), stream, a.dx.data<T>(),
+        launch("bias_tanh_backward", backward_kernel<T>, column_partial_launch<T>(shape, 2), stream, a.dx.data<T>(),
                a.scratch.data<float>(), a.dy.data<T>(), a.y.data<T>(), shape);
     });
     sum_chunks({.op = "bias_tanh_backward",

@@ -1,6 +1,5 @@
 // Column sum on a device. Bound by memory: x is read once, 2 bytes an element in bf16, one addition each. Blocks of
-// kernels/device/column_block.h, eight rows of a lane in flight; their partial sums, 1/64 of the rows in f32, are added
-// by sum_chunks().
+// kernels/device/column_block.h; their partial sums, 1/64 of the rows in f32, are added by sum_chunks().
 //
 // Tested by tests/kernels/device/column_sum_test.cpp.
 #include "kernels/chunk_sums.h"
@@ -18,11 +17,12 @@ __global__ void __launch_bounds__(kColumnBlockThreads)
     const ColumnShare share(shape);
     Floats8 sum = {};
     if (share.column < shape.cols) {
-#pragma unroll 8
-        for (std::int64_t row = share.first_row; row < share.end_row; row += kColumnBlockWarps) {
-            const Floats8 term = load8(x + row * stride + share.column, Cache::stream);
+        RowsInFlight<T, 1> rows(share, stride, {x});
+        for (int k = 0; k < rows.count(); ++k) {
+            Floats8 term[1];
+            rows.take(k, term);
 #pragma unroll
-            for (int i = 0; i < kLaneColumns; ++i) sum[i] += term[i];
+            for (int i = 0; i < kLaneColumns; ++i) sum[i] += term[0][i];
         }
     }
     write_column_partial(partial, sum, shape);
@@ -35,7 +35,7 @@ namespace device_code {
 void column_sum(const ColumnSum& a, Stream stream) {
     const ColumnShape shape{a.x.rows, a.x.cols};
     const auto run = [&]<typename T>() {
-        launch("column_sum", column_sum_kernel<T>, column_partial_launch(shape), stream, a.scratch.data<float>(),
+        launch("column_sum", column_sum_kernel<T>, column_partial_launch<T>(shape, 1), stream, a.scratch.data<float>(),
                a.x.data<T>(), a.x.stride, shape);
     };
     a.x.dtype == DType::bf16 ? run.template operator()<bf16>() : run.template operator()<float>();

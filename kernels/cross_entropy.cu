@@ -57,12 +57,16 @@ struct Row {
     int width;
 
     __device__ Floats8 load(int v) const {
-        if constexpr (access == Access::held) return load8(held + v * kVector);
-        if constexpr (access == Access::vectors) return load8(logits + v * kVector, Cache::stream);
-        Floats8 x;
+        if constexpr (access == Access::held) {
+            return load8(held + v * kVector);
+        } else if constexpr (access == Access::vectors) {
+            return load8(logits + v * kVector, Cache::stream);
+        } else {
+            Floats8 x;
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) x[i] = static_cast<float>(logits[v * kVector + i]);
-        return x;
+            for (int i = 0; i < kVector; ++i) x[i] = static_cast<float>(logits[v * kVector + i]);
+            return x;
+        }
     }
     __device__ void store(int v, const Floats8& x) const {
         if constexpr (access != Access::elements) {
@@ -81,16 +85,17 @@ struct Row {
     }
     /// Starts the copies of vectors v and v + kThreads.
     __device__ void start_copies(int v) const {
-        if constexpr (access != Access::held) return;
+        if constexpr (access == Access::held) {
 #pragma unroll
-        for (int of_pair = 0; of_pair < 2; ++of_pair, v += kThreads) {
-            if (v >= vectors) continue;
+            for (int of_pair = 0; of_pair < 2; ++of_pair, v += kThreads) {
+                if (v >= vectors) continue;
 #pragma unroll
-            for (int i = 0; i < kVector; i += 16 / static_cast<int>(sizeof(T))) {
-                copy_async_16(shared_address(held + v * kVector + i), logits + v * kVector + i);
+                for (int i = 0; i < kVector; i += 16 / static_cast<int>(sizeof(T))) {
+                    copy_async_16(shared_address(held + v * kVector + i), logits + v * kVector + i);
+                }
             }
+            commit_copies();
         }
-        commit_copies();
     }
     /// Waits for this thread's oldest copies of those in flight.
     __device__ void wait_for_pair() const {
