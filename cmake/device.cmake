@@ -1,20 +1,29 @@
 # Device code: through nvcc for the product, through the host compiler for the emulator of the tests.
 
+# cloze_switch(NAME DEFAULT): what -DNAME= says, else the default that this machine and build give each time. option()
+# would keep the first one: a folder that was built without tests would never run the emulator when tests are built.
+macro(cloze_switch NAME DEFAULT)
+    if(NOT DEFINED ${NAME})
+        set(${NAME} ${DEFAULT})
+    endif()
+endmacro()
+
 find_program(CLOZE_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
 if(CLOZE_NVCC)
     set(cuda_default ON)
 else()
     set(cuda_default OFF)
 endif()
-option(CLOZE_CUDA "Compile the kernels for NVIDIA GPUs (on where nvcc is found)" ${cuda_default})
+cloze_switch(CLOZE_CUDA ${cuda_default})  # compile the kernels for NVIDIA GPUs
+set(CLOZE_CUDA_ARCHITECTURES "80-real;90a-real;80-virtual" CACHE STRING
+    "GPUs the kernels are built for: A100 and H100, and what the driver of a newer card compiles from")
 
 if(CLOZE_CUDA)
     if(NOT CLOZE_NVCC)
         message(FATAL_ERROR "CLOZE_CUDA=ON needs nvcc: put it on the PATH, or set CLOZE_NVCC")
     endif()
     set(CMAKE_CUDA_COMPILER ${CLOZE_NVCC})
-    # A100 and H100, and what the driver of a newer card compiles from.
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual)
+    set(CMAKE_CUDA_ARCHITECTURES ${CLOZE_CUDA_ARCHITECTURES})
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_EXTENSIONS OFF)
@@ -23,12 +32,18 @@ if(CLOZE_CUDA)
     find_package(CUDAToolkit REQUIRED)
 endif()
 
+option(CLOZE_CUDA_SPILLS "Compile kernels that spill registers too, with a warning: tests may be slow" OFF)
+set(spills -warn-spills,-Werror)
+if(CLOZE_CUDA_SPILLS)
+    set(spills -warn-spills)
+endif()
+set(CLOZE_CUDA_OPTIONS -lineinfo -Xptxas=${spills})
+
 # cloze_cuda_target(TARGET): its .cu files go through nvcc, and a kernel that spills registers does not compile.
 function(cloze_cuda_target TARGET)
     target_compile_definitions(${TARGET} PRIVATE CLOZE_CUDA)
     target_link_libraries(${TARGET} PUBLIC CUDA::cudart_static)
-    target_compile_options(${TARGET} PRIVATE
-        $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xptxas=-warn-spills,-Werror>)
+    target_compile_options(${TARGET} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${CLOZE_CUDA_OPTIONS}>")
 endfunction()
 
 # The emulator: needs fibers, and g++ for the calls its thread sanitizer puts before loads and stores. A build that links
@@ -42,12 +57,14 @@ elseif(NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     set(CLOZE_EMULATOR_ABSENT "needs g++")
 elseif(CLOZE_SANITIZE MATCHES thread)
     set(CLOZE_EMULATOR_ABSENT "excludes the thread sanitizer")
-elseif(CLOZE_TESTS)
-    set(emulator_default ON)
 else()
-    set(CLOZE_EMULATOR_ABSENT "belongs to the tests")
+    set(emulator_default ON)
 endif()
-option(CLOZE_EMULATOR "Run the kernels on the host in the tests (on where Boost.Context is found)" ${emulator_default})
-if(CLOZE_EMULATOR AND CLOZE_EMULATOR_ABSENT)
+cloze_switch(CLOZE_EMULATOR ${emulator_default})  # run the kernels on the host in the tests
+if(NOT CLOZE_TESTS)
+    set(CLOZE_EMULATOR OFF)
+elseif(CLOZE_EMULATOR AND CLOZE_EMULATOR_ABSENT)
     message(FATAL_ERROR "CLOZE_EMULATOR=ON: the emulator ${CLOZE_EMULATOR_ABSENT}")
+elseif(NOT CLOZE_EMULATOR AND NOT CLOZE_EMULATOR_ABSENT)
+    set(CLOZE_EMULATOR_ABSENT "is switched off")
 endif()

@@ -1,5 +1,7 @@
 # Build options and the compiler settings every room shares.
 
+option(CLOZE_ENGINE "Build the engine and the command line; OFF leaves the kernels, their tests and their benchmarks, \
+which need no library but CUDA and, for the tests, Catch2" ON)
 option(CLOZE_TESTS "Build the tests (needs Catch2 2.13)" ON)
 option(CLOZE_WERROR "Treat warnings as errors (on in the developer presets)" OFF)
 set(CLOZE_HOST_ARCH "native" CACHE STRING

@@ -1,7 +1,9 @@
 # One screen at the end of configuration: what this build has, and what is missing costs.
 
 message(STATUS "Cloze ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, -march=${CLOZE_HOST_ARCH}")
-if(dnnl_FOUND)
+if(NOT CLOZE_ENGINE)
+    message(STATUS "  no engine and no command line: CLOZE_ENGINE is off")
+elseif(dnnl_FOUND)
     message(STATUS "  host matrix products: oneDNN")
 else()
     message(STATUS "  host matrix products: plain loops, about 10x slower (oneDNN needs libdnnl-dev and OpenMP)")

@@ -9,12 +9,17 @@
 
 #include "kernels/attention_host.h"
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/parallel.h"
 
 namespace cloze {
 namespace {
 
 using namespace attention;
+
+// Keeps products of rows and sequences with tile sizes within 32 bits in device code.
+constexpr std::int64_t kMostDeviceRows = std::int64_t{1} << 24;
+
 using host::Left;
 using host::multiply;
 
@@ -226,37 +231,54 @@ void require_common(const char* op, const Tensor& y, const Tensor& log_sum_exp, 
     require_tensor({op, "dropout.sequence_sample", dropout.sequence_sample, 1, offset.cols - 1, DType::u64});
 }
 
-void check(const AttentionForward& a) {
+/// What the device code asks besides.
+void require_device(const char* op, const Tensor& y, const Tensor& offset, std::int64_t heads,
+                    std::initializer_list<Named> moved) {
+    const std::int64_t head_dim = y.cols / heads, sequences = offset.cols - 1;
+    require(y.dtype == DType::bf16, op, ": y is ", describe(y), "; devices compute attention in bf16");
+    require(head_dim == 32 || head_dim == 64, op, ": ", heads, " heads of y, which is ", describe(y), ", have ",
+            head_dim, " columns each; devices have heads of 32 and 64");
+    require(y.rows <= kMostDeviceRows && sequences <= kMostDeviceRows, op, ": ", y.rows, " tokens in ", sequences,
+            " sequences; devices take ", kMostDeviceRows, " of each");
+    require_vectors(op, moved);
+}
+
+Place check(const AttentionForward& a) {
     constexpr const char* op = "attention_forward";
     require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
     const Named y{"y", a.y}, log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
         sample{"dropout.sequence_sample", a.dropout.sequence_sample};
     require_apart(op, y, {log_sum_exp, qkv, offset, sample});
     require_apart(op, log_sum_exp, {qkv, offset, sample});
-    if (common_place(op, {y, log_sum_exp, qkv, offset, sample}) == Place::device) fail_without_device(op);
+    const Place place = common_place(op, {y, log_sum_exp, qkv, offset, sample});
+    if (place == Place::device) require_device(op, a.y, a.offset, a.heads, {y, qkv});
+    return place;
 }
 
-void check(const AttentionBackward& a) {
+Place check(const AttentionBackward& a) {
     constexpr const char* op = "attention_backward";
     require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
     require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
     require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
     require_tensor(
-        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads), statistics_dtype(a.y.dtype)});
+        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads, a.y.cols / a.heads), statistics_dtype(a.y.dtype)});
     const Named dqkv{"dqkv", a.dqkv}, scratch{"scratch", a.scratch}, dy{"dy", a.dy}, y{"y", a.y},
         log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
         sample{"dropout.sequence_sample", a.dropout.sequence_sample};
     require_apart(op, dqkv, {scratch, dy, y, log_sum_exp, qkv, offset, sample});
     require_apart(op, scratch, {dy, y, log_sum_exp, qkv, offset, sample});
-    if (common_place(op, {dqkv, scratch, dy, y, log_sum_exp, qkv, offset, sample}) == Place::device) {
-        fail_without_device(op);
-    }
+    const Place place = common_place(op, {dqkv, scratch, dy, y, log_sum_exp, qkv, offset, sample});
+    if (place == Place::device) require_device(op, a.y, a.offset, a.heads, {dqkv, dy, y, qkv});
+    return place;
 }
 
 }  // namespace
 
-void attention_forward(const AttentionForward& a, Stream) {
-    check(a);
+void attention_forward(const AttentionForward& a, [[maybe_unused]] Stream stream) {
+    if (check(a) == Place::device) {
+        if constexpr (kHasDevice) return device_code::attention_forward(a, stream);
+        fail_without_device("attention_forward");
+    }
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
         const auto* offset = a.offset.data<std::int32_t>();
@@ -274,8 +296,11 @@ void attention_forward(const AttentionForward& a, Stream) {
     });
 }
 
-void attention_backward(const AttentionBackward& a, Stream) {
-    check(a);
+void attention_backward(const AttentionBackward& a, [[maybe_unused]] Stream stream) {
+    if (check(a) == Place::device) {
+        if constexpr (kHasDevice) return device_code::attention_backward(a, stream);
+        fail_without_device("attention_backward");
+    }
     visit_float(a.y.dtype, [&]<typename Storage>() {
         using T = Arithmetic<Storage>;
         const auto* offset = a.offset.data<std::int32_t>();
@@ -288,8 +313,8 @@ void attention_backward(const AttentionBackward& a, Stream) {
     });
 }
 
-std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads) {
-    return tokens * heads;  // delta
+std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim) {
+    return tokens * heads * (1 + head_dim);  // delta; on devices dq of the keys so far
 }
 
 Cost attention_forward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_t heads, std::int64_t head_dim,

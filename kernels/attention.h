@@ -66,12 +66,19 @@ void attention_forward(const AttentionForward& arguments, Stream stream);
 void attention_backward(const AttentionBackward& arguments, Stream stream);
 
 /// Elements of scratch that backward needs.
-std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads);
+std::int64_t attention_backward_scratch(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim);
 
 /// `pairs` = visible (query, key) pairs summed over sequences.
 Cost attention_forward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_t heads, std::int64_t head_dim,
                             DType dtype);
 Cost attention_backward_cost(std::int64_t tokens, std::int64_t pairs, std::int64_t heads, std::int64_t head_dim,
                              DType dtype);
+
+/// Device code (attention_forward.cu, attention_backward.cu): called by the two above, which have checked the
+/// arguments.
+namespace device_code {
+void attention_forward(const AttentionForward& arguments, Stream stream);
+void attention_backward(const AttentionBackward& arguments, Stream stream);
+}  // namespace device_code
 
 }  // namespace cloze

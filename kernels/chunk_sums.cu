@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kRuns* kWarpThreads) sum_chunks_kernel(ChunkSu
     float total = 0;
 #pragma unroll
     for (int i = 0; i < kRuns; ++i) total += sums[i * kWarpThreads + lane_index()];
-    float* sum = a.sums[block_y()];
+    // An index of block_y() would move the arguments to the stack.
+    float* sum = block_y() == 0 ? a.sums[0] : block_y() == 1 ? a.sums[1] : a.sums[2];
     sum[column] = a.accumulate ? sum[column] + total : total;
 }
 

@@ -1,13 +1,14 @@
 #include "kernels/embedding.h"
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/normalized_rows.h"
 
 namespace cloze {
 
 namespace {
 
-void check(const EmbeddingForward& a) {
+Place check(const EmbeddingForward& a) {
     constexpr const char* op = "embedding_forward";
     const std::int64_t tokens = a.y.rows, hidden = a.y.cols;
     const DType dtype = a.y.dtype, statistics = statistics_dtype(dtype);
@@ -37,13 +38,14 @@ void check(const EmbeddingForward& a) {
     for (const Named& output : {y, sum, mean, rstd}) {
         require_apart(op, output, {token_id, position_id, type_id, word, position, type, gamma, beta});
     }
-    if (common_place(op, {y, sum, mean, rstd, token_id, position_id, type_id, word, position, type, gamma, beta}) ==
-        Place::device) {
-        fail_without_device(op);
-    }
+    require_hidden_dropout_place(a.dropout, y, op);
+    const Place place =
+        common_place(op, {y, sum, mean, rstd, token_id, position_id, type_id, word, position, type, gamma, beta});
+    if (place == Place::device) require_vectors(op, {y, sum, word, position, type, gamma, beta});
+    return place;
 }
 
-void check(const EmbeddingBackward& a) {
+Place check(const EmbeddingBackward& a) {
     constexpr const char* op = "embedding_backward";
     const std::int64_t tokens = a.dy.rows, hidden = a.dy.cols;
     const DType dtype = a.dy.dtype, statistics = statistics_dtype(dtype);
@@ -82,9 +84,15 @@ void check(const EmbeddingBackward& a) {
         common_place(op, {dy, output});
     }
     for (const Named& id : ids) common_place(op, {dy, id});
-    if (common_place(op, {dy, sum, mean, rstd, gamma, dsum}) == Place::device) fail_without_device(op);
+    require_hidden_dropout_place(a.dropout, dy, op);
+    if (common_place(op, {dy, sum, mean, rstd, gamma, dsum}) == Place::device) {
+        require_vectors(op, {dy, sum, gamma, dsum, scratch});
+        for (const Named& output : outputs) require_vectors(op, {output});
+        return Place::device;
+    }
     require(a.counts->tokens >= 0 && a.counts->tokens <= tokens, op, ": counts->tokens is ", a.counts->tokens,
             ", but there are ", tokens, " rows");
+    return Place::host;
 }
 
 template <typename T>
@@ -208,7 +216,7 @@ struct TableGradient {
         }
     }
 
-    /// The run that begins in this piece and goes on after it, if there is one: its parts in ascending order.
+    /// The run that begins in this piece and goes on after it, if there is one.
     void add_long_run(std::int64_t first, std::int64_t last, std::int64_t piece) const {
         if (last == tokens) return;
         const std::int32_t run_id = id_at(last - 1);
@@ -216,10 +224,16 @@ struct TableGradient {
         if (began_before || id_at(last) != run_id) return;
         std::int64_t end_piece = piece + 1;
         while (end_piece * kRowsPerChunk < tokens && id_at(end_piece * kRowsPerChunk) == run_id) ++end_piece;
+        const std::int64_t per_share = divide_up(end_piece - piece, kLongRunShares);
         for_blocks(hidden, [&](std::int64_t col, std::int64_t width) {
-            A total[kColumnsPerBlock];
-            load_block(total, tail(piece) + col, width);
-            for (std::int64_t part = piece + 1; part < end_piece; ++part) add_block(total, head(part) + col, width);
+            A total[kColumnsPerBlock] = {};
+            for (std::int64_t share = piece; share < end_piece; share += per_share) {
+                A parts[kColumnsPerBlock] = {};
+                for (std::int64_t part = share; part < std::min(share + per_share, end_piece); ++part) {
+                    add_block(parts, (part == piece ? tail(part) : head(part)) + col, width);
+                }
+                add_block(total, parts, width);
+            }
             add_block(table + run_id * hidden + col, total, width);
         });
     }
@@ -255,13 +269,19 @@ void backward_of_table(const EmbeddingBackward& a, std::int64_t tokens, const Te
 
 }  // namespace
 
-void embedding_forward(const EmbeddingForward& arguments, Stream) {
-    check(arguments);
+void embedding_forward(const EmbeddingForward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::embedding_forward(arguments, stream);
+        fail_without_device("embedding_forward");
+    }
     visit_float(arguments.y.dtype, [&]<typename T>() { forward<T>(arguments); });
 }
 
-void embedding_backward(const EmbeddingBackward& arguments, Stream) {
-    check(arguments);
+void embedding_backward(const EmbeddingBackward& arguments, [[maybe_unused]] Stream stream) {
+    if (check(arguments) == Place::device) {
+        if constexpr (kHasDevice) return device_code::embedding_backward(arguments, stream);
+        fail_without_device("embedding_backward");
+    }
     const EmbeddingBackward& a = arguments;
     const std::int64_t tokens = a.counts->tokens;
     visit_float(a.dy.dtype, [&]<typename T>() {
@@ -272,8 +292,10 @@ void embedding_backward(const EmbeddingBackward& arguments, Stream) {
     });
 }
 
+// For each chunk of rows the sums of dgamma and dbeta; afterwards for each piece of an order and each of three tables
+// two edges, so that a device takes the tables side by side.
 std::int64_t embedding_backward_scratch(std::int64_t tokens, std::int64_t hidden) {
-    return chunk_partials(tokens, 2 * hidden);
+    return chunk_partials(tokens, 6 * hidden);
 }
 
 // Table rows: one read per table and token, as if no two tokens shared one.

@@ -3,13 +3,15 @@
 //   sum[t] = word[token_id[t]] + position[position_id[t]] + type[type_id[t]]
 //   y[t]   = dropout(gamma * (sum[t] - mean[t]) * rstd[t] + beta)
 //
-// Backward adds, for each row of a table, the gradients of the tokens that used it, in ascending token order. The batch
-// brings for each id column an `order`: the token rows sorted by id, stable, rows of padding last; so no sort and no
-// atomics at run time. To share out the work whatever the ids are (two types; one word a tenth of the text), an order
-// is cut into pieces of kRowsPerChunk entries: each id's tokens are added within a piece, then the pieces in ascending
-// order, then the result to the table.
-// Ids are range-checked where a batch is assembled, not here. Statistics, y and backward start from `sum` as stored.
-// Tested by tests/kernels/embedding_test.cpp.
+// Backward adds, for each row of a table, the gradients of the tokens that used it. The batch brings for each id column
+// an `order`: the token rows sorted by id, stable, rows of padding last; so no sort and no atomics at run time. To
+// share out the work whatever the ids are (two types; one word a tenth of the text), an order is cut into pieces of
+// kRowsPerChunk entries. Each id's tokens are added within a piece, in the order's order. An id whose run goes on over
+// several pieces has a part in each: they are added in up to kLongRunShares shares of consecutive parts, then the
+// shares in order. The result goes to the table. Ids are range-checked where a batch is assembled, not here.
+// Statistics, y and backward start from `sum` as stored. On a device: f32 and bf16, hidden a multiple of 8, addresses
+// aligned to 16; rows of up to 1,024 columns are the fast ones. Tested by tests/kernels/embedding_test.cpp and
+// tests/kernels/device/embedding_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"
@@ -17,6 +19,8 @@
 #include "kernels/hidden_dropout.h"
 
 namespace cloze {
+
+inline constexpr int kLongRunShares = 8;
 
 struct EmbeddingForward {
     Tensor y;            // [tokens, hidden]          out
@@ -47,7 +51,7 @@ struct EmbeddingBackward {
     Tensor token_id, token_order;        // [tokens]  i32  in; order = rows sorted by id, stable, padding last
     Tensor position_id, position_order;  // [tokens]  i32  in
     Tensor type_id, type_order;          // [tokens]  i32  in
-    const BatchCounts* counts;           // rows from counts->tokens on are padding and add nothing
+    const BatchCounts* counts;           // rows from counts->tokens on are padding and add nothing; lies where dy does
     bool accumulate;                     // false: overwrite dposition, dtoken_type, dgamma, dbeta; true: add to them
     bool accumulate_word;                // the same for dword, which the tied masked-LM head may have written before
     HiddenDropout dropout = {};
@@ -61,5 +65,11 @@ std::int64_t embedding_backward_scratch(std::int64_t tokens, std::int64_t hidden
 
 Cost embedding_forward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype);
 Cost embedding_backward_cost(std::int64_t tokens, std::int64_t hidden, DType dtype);
+
+/// Device code (embedding.cu): called by the two above, which have checked the arguments.
+namespace device_code {
+void embedding_forward(const EmbeddingForward& arguments, Stream stream);
+void embedding_backward(const EmbeddingBackward& arguments, Stream stream);
+}  // namespace device_code
 
 }  // namespace cloze

@@ -2,10 +2,10 @@
 // other; the chunks of one are shared among the threads.
 #include "kernels/optimizer_update.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/core/contract.h"
+#include "kernels/core/device_body.h"
 #include "kernels/core/lanes.h"
 
 namespace cloze {
@@ -89,7 +89,7 @@ void copy_working(const OptimizerUpdate& a, std::int64_t first, std::int64_t las
 /// Runs body(chunk, first, last, index) over the chunks of a segment.
 template <typename T, typename Body>
 void for_chunks(const OptimizerUpdate& a, const Segment& segment, const Body& body) {
-    parallel_chunks(segment.count, kOptimizerChunk, [&](std::int64_t first, std::int64_t last, std::int64_t index) {
+    parallel_chunks(segment.count, kSegmentChunk, [&](std::int64_t first, std::int64_t last, std::int64_t index) {
         first += segment.offset;
         last += segment.offset;
         body(chunk_at<T>(a, first, last), first, last, index);
@@ -123,7 +123,7 @@ void update_trusted(const OptimizerUpdate& a, const Coefficients<T>& k, const Se
         });
     });
     double weight_square = 0, direction_square = 0;
-    for (std::int64_t index = 0; index < divide_up(segment.count, kOptimizerChunk); ++index) {
+    for (std::int64_t index = 0; index < divide_up(segment.count, kSegmentChunk); ++index) {
         weight_square += partial[2 * index];
         direction_square += partial[2 * index + 1];
     }
@@ -147,11 +147,10 @@ void run(const OptimizerUpdate& a) {
         } else {
             update_plain<T>(a, k, segment);
         }
-        if (partial != nullptr) partial += optimizer_update_scratch(a.kind, &segment, 1);
     }
 }
 
-void check(const OptimizerUpdate& a) {
+Place check(const OptimizerUpdate& a) {
     constexpr const char* op = "optimizer_update";
     const std::int64_t elements = a.weight.cols;
     const DType dtype = a.weight.dtype;
@@ -166,17 +165,11 @@ void check(const OptimizerUpdate& a) {
     require(a.state != nullptr, op, ": needs the address of a StepState");
     require(a.segment_count >= 0 && (a.segment_count == 0 || a.segments != nullptr), op, ": ", a.segment_count,
             " segments at no address");
-    for (std::int64_t i = 0; i < a.segment_count; ++i) {
-        const Segment& segment = a.segments[i];
-        require(segment.offset >= 0 && segment.count >= 0 && segment.offset + segment.count <= elements, op,
-                ": segment ", i, " covers [", segment.offset, ", ", segment.offset + segment.count, ") of ", elements,
-                " elements");
-    }
     require(a.beta1 >= 0 && a.beta1 < 1 && a.beta2 >= 0 && a.beta2 < 1, op, ": beta1 ", a.beta1, " and beta2 ", a.beta2,
             " must lie in [0, 1)");
     require(a.epsilon >= 0 && a.weight_decay >= 0, op, ": epsilon ", a.epsilon, " and weight_decay ", a.weight_decay,
             " must not be negative");
-    const std::int64_t scratch = optimizer_update_scratch(a.kind, a.segments, a.segment_count);
+    const std::int64_t scratch = optimizer_update_scratch(a.kind, elements, a.segment_count);
     if (scratch > 0) require_tensor({op, "scratch", a.scratch, 1, scratch, DType::f64});
     const Named weight{"weight", a.weight}, working{"working", a.working}, m{"m", a.m}, v{"v", a.v},
         gradient{"gradient", a.gradient}, partial{"scratch", a.scratch};
@@ -184,13 +177,26 @@ void check(const OptimizerUpdate& a) {
     require_apart(op, m, {working, v, gradient, partial});
     require_apart(op, v, {working, gradient, partial});
     require_apart(op, working, {gradient, partial});
-    if (common_place(op, {weight, working, m, v, gradient, partial}) == Place::device) fail_without_device(op);
+    require_apart(op, partial, {gradient});
+    const Place place = common_place(op, {weight, working, m, v, gradient, partial});
+    if (place == Place::device) {
+        require_vectors(op, {weight, working, m, v, gradient});
+    } else {
+        require_segments(op, a.segments, a.segment_count, elements);
+    }
+    return place;
 }
 
 }  // namespace
 
-void optimizer_update(const OptimizerUpdate& a, Stream) {
-    check(a);
+void optimizer_update(const OptimizerUpdate& a, [[maybe_unused]] Stream stream) {
+    if (check(a) == Place::device) {
+        if constexpr (kHasDevice) {
+            return a.kind == OptimizerKind::lamb ? device_code::lamb_update(a, stream)
+                                                 : device_code::adamw_update(a, stream);
+        }
+        fail_without_device("optimizer_update");
+    }
     if (a.state->skip != 0) return;
     if (a.weight.dtype == DType::f64) {
         run<double>(a);
@@ -199,11 +205,9 @@ void optimizer_update(const OptimizerUpdate& a, Stream) {
     }
 }
 
-std::int64_t optimizer_update_scratch(OptimizerKind kind, const Segment* segments, std::int64_t segment_count) {
+std::int64_t optimizer_update_scratch(OptimizerKind kind, std::int64_t elements, std::int64_t segment_count) {
     if (kind == OptimizerKind::adamw) return 0;
-    std::int64_t chunks = 0;
-    for (std::int64_t i = 0; i < segment_count; ++i) chunks += divide_up(segments[i].count, kOptimizerChunk);
-    return 2 * chunks;  // squares of weight and direction
+    return 2 * segment_slots(elements, segment_count) + segment_count;  // squares of weight and direction, and rates
 }
 
 Cost optimizer_update_cost(std::int64_t elements, OptimizerKind kind, bool working_copy) {

@@ -10,17 +10,16 @@
 //   decay
 //
 // With state->skip nothing changes, and neither do the gaps between segments. LAMB's norms are summed in f64 in chunks
-// of kOptimizerChunk elements, then chunk by chunk. Runs at the speed of memory. Tested by
-// tests/kernels/optimizer_update_test.cpp.
+// of kSegmentChunk elements, then chunk by chunk. Runs at the speed of memory.
+//
+// On a device: f32, the working copy also bf16; elements a multiple of 8, addresses aligned to 16; state and segments
+// lie there too, so the call cannot check what they hold. Tested by tests/kernels/optimizer_update_test.cpp and
+// tests/kernels/device/optimizer_update_test.cpp.
 #pragma once
 
 #include "kernels/norm.h"
 
 namespace cloze {
-
-/// Elements of a segment that are updated, and whose norms are summed, by one thread. A constant: it fixes the order of
-/// sums.
-inline constexpr std::int64_t kOptimizerChunk = 16384;
 
 enum class OptimizerKind : std::uint8_t { adamw, lamb };
 
@@ -39,9 +38,15 @@ struct OptimizerUpdate {
 
 void optimizer_update(const OptimizerUpdate& arguments, Stream stream);
 
-/// Elements of scratch: partial norms of LAMB; 0 for AdamW.
-std::int64_t optimizer_update_scratch(OptimizerKind kind, const Segment* segments, std::int64_t segment_count);
+/// Elements of scratch: partial norms of LAMB, and the rate of each segment; 0 for AdamW.
+std::int64_t optimizer_update_scratch(OptimizerKind kind, std::int64_t elements, std::int64_t segment_count);
 
 Cost optimizer_update_cost(std::int64_t elements, OptimizerKind kind, bool working_copy);
+
+/// Device code (optimizer_update.cu): called by the above, which has checked the arguments.
+namespace device_code {
+void adamw_update(const OptimizerUpdate& arguments, Stream stream);
+void lamb_update(const OptimizerUpdate& arguments, Stream stream);
+}  // namespace device_code
 
 }  // namespace cloze

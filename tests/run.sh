@@ -95,17 +95,6 @@ lint() {
         xargs -r -P "$jobs" -n 1 clang-tidy -p build --quiet 2>"$RESULTS/lint.log" || { tail "$RESULTS/lint.log"; return 1; }
 }
 
-# Each kernel for the architectures of the product; spills are errors.
-kernels_compile() {
-    local file failed=0
-    while read -r file; do
-        for architecture in sm_80 sm_90a; do
-            nvcc -std=c++20 -I. -O3 -arch="$architecture" -Xptxas -warn-spills,-Werror -c "$file" -o /dev/null || failed=1
-        done
-    done < <(git ls-files 'kernels/*.cu')
-    return $failed
-}
-
 nvcc_on_path() {
     PATH=$PATH:/usr/local/cuda/bin
     command -v nvcc >/dev/null
@@ -152,7 +141,7 @@ main() {
         if [ -z "$(git ls-files 'kernels/*.cu')" ]; then
             record skipped "kernels through nvcc" "there are no device kernels yet"
         elif nvcc_on_path; then
-            check "kernels through nvcc" kernels_compile
+            check "kernels through nvcc" python3 tests/project/kernel_resources.py --jobs "$jobs"
         else
             record skipped "kernels through nvcc" "nvcc is not installed"
         fi

@@ -8,6 +8,7 @@
 #include "tools/commands.h"
 #include "tools/console.h"
 #include "tools/device_choice.h"
+#include "tools/flag_checks.h"
 #include "tools/pretrain_report.h"
 
 namespace cloze {
@@ -76,14 +77,19 @@ Command evaluate_command(CLI::App& program) {
     const auto value = [&](const char* flag, auto& target, const char* description, const char* kind) {
         return app->add_option(flag, target, description)->capture_default_str()->type_name(kind);
     };
-    value("--checkpoint", arguments->checkpoint, "Checkpoint, or a run's folder: its newest", "DIR")->required();
-    value("--data", arguments->data, "Dataset of cloze prepare", "DIR")->required();
+    value("--checkpoint", arguments->checkpoint, "Checkpoint, or a run's folder: its newest", "DIR")
+        ->required()
+        ->check(some_name());
+    value("--data", arguments->data, "Dataset of cloze prepare", "DIR")->required()->check(some_name());
     value("--sequences", options.sequences, "At most; 0: all of the held-out split", "N")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number<std::int64_t>(0));
     value("--device", arguments->device, "auto, cpu or cuda", "DEVICE");
-    value("--threads", options.threads, "Of the computation; 0: all cores", "N")->check(CLI::NonNegativeNumber);
+    value("--threads", options.threads, "Of the computation; 0: all cores", "N")
+        ->transform(whole_number(0, kMostThreads));
     app->add_flag("--json", arguments->json, "Print one JSON object");
-    value("--max-seq-length", samples.max_seq_length, "Tokens of a sequence", "N")->group(kSampleGroup);
+    value("--max-seq-length", samples.max_seq_length, "Tokens of a sequence", "N")
+        ->transform(whole_number<std::int64_t>(0))
+        ->group(kSampleGroup);
     value("--masked-lm-prob", samples.masked_lm_prob, "Share of tokens to predict", "X")->group(kSampleGroup);
     value("--short-seq-prob", samples.short_seq_prob, "Documents cut into shorter sequences", "X")->group(kSampleGroup);
     app->add_flag("--whole-word-mask", samples.whole_word_mask, "Mask all pieces of a word or none")

@@ -5,6 +5,7 @@
 
 #include "engine/files/json.h"
 #include "tools/commands.h"
+#include "tools/flag_checks.h"
 #include "tools/format.h"
 
 namespace cloze {
@@ -57,10 +58,11 @@ Command fill_mask_command(CLI::App& program) {
     CLI::App* app = program.add_subcommand("fill-mask", "Show what a checkpoint expects at [MASK]");
     app->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a run's folder: its newest")
         ->required()
+        ->check(some_name())
         ->type_name("DIR");
     app->add_option("TEXT", arguments->texts, "Texts, each with at least one [MASK]")->required();
     app->add_option("--top-k", arguments->top_k, "Candidates for each [MASK]")
-        ->check(CLI::Range(1, 1000))
+        ->transform(whole_number(1, 1000))
         ->capture_default_str()
         ->type_name("N");
     app->add_flag("--json", arguments->json, "One JSON object a text");

@@ -8,6 +8,7 @@
 #include "engine/train/checkpoint.h"
 #include "engine/train/run_record.h"
 #include "tools/commands.h"
+#include "tools/flag_checks.h"
 #include "tools/format.h"
 #include "tools/inspect_report.h"
 
@@ -66,7 +67,7 @@ void run_inspect(const std::string& given) {
 Command inspect_command(CLI::App& program) {
     auto path = std::make_shared<std::string>();
     CLI::App* app = program.add_subcommand("inspect", "Say what a file or folder is, and whether it is whole");
-    app->add_option("PATH", *path, "What to look at")->required();
+    app->add_option("PATH", *path, "What to look at")->required()->check(some_name());
     app->footer(R"(PATH is a dataset, shard, run, checkpoint, model folder, safetensors file,
 vocabulary or model configuration. Every byte is read and every checksum checked;
 exit code 3 when something is damaged.

@@ -8,6 +8,7 @@
 #include "engine/files/safetensors.h"
 #include "engine/model/parameters.h"
 #include "engine/train/checkpoint.h"
+#include "engine/train/metrics.h"
 #include "engine/train/run_record.h"
 #include "tools/format.h"
 
@@ -153,7 +154,7 @@ Damage inspect_run(Console& console, const fs::path& folder) {
                           checkpoint.filename().string() + (found.empty() ? "  valid" : "  damaged"));
         for (const std::string& line : found) damage.push_back(checkpoint.filename().string() + ": " + line);
     }
-    const std::vector<std::string> last = read_last_lines(folder / "metrics.jsonl", 1);
+    const std::vector<std::string> last = read_last_lines(folder / kMetricsLog, 1);
     if (!last.empty()) rows.emplace_back("last metrics", last.front());
     console.table(rows);
     return damage;

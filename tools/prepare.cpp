@@ -4,6 +4,7 @@
 
 #include "tools/commands.h"
 #include "tools/console.h"
+#include "tools/flag_checks.h"
 #include "tools/format.h"
 #include "tools/inspect_report.h"
 #include "tools/signals.h"
@@ -70,17 +71,19 @@ Command prepare_command(CLI::App& program) {
     const auto value = [&](const char* flag, auto& target, const char* description, const char* kind) {
         return app->add_option(flag, target, description)->capture_default_str()->type_name(kind);
     };
-    value("--input", arguments->inputs, "Text files, and folders of *.txt", "PATH")->required();
-    value("--vocab", arguments->vocab, "Vocabulary, one token a line", "FILE")->required();
-    value("--output", arguments->output, "Folder to make", "DIR")->required();
+    value("--input", arguments->inputs, "Text files, and folders of *.txt", "PATH")->required()->check(some_name());
+    value("--vocab", arguments->vocab, "Vocabulary, one token a line", "FILE")->required()->check(some_name());
+    value("--output", arguments->output, "Folder to make", "DIR")->required()->check(some_name());
     value("--format", arguments->format, "auto, lines (a sentence each), paragraphs", "NAME");
     value("--mode", arguments->mode, "Whose tokenizer rules: google or hf", "MODE");
     app->add_flag("--cased", arguments->cased, "Keep case and accents (for cased vocabularies)");
     value("--held-out", settings.held_out_fraction, "Share of documents kept for evaluation", "X")
-        ->check(CLI::Range(0.0, 0.5));
-    value("--seed", settings.seed, "Of the choice of held-out documents", "N")->check(CLI::NonNegativeNumber);
-    value("--shard-tokens", settings.shard_tokens, "Tokens of a shard", "N")->check(CLI::PositiveNumber);
-    value("--threads", arguments->threads, "0: all cores; the result is the same", "N")->check(CLI::NonNegativeNumber);
+        ->check(number_within(0, 0.5));
+    value("--seed", settings.seed, "Of the choice of held-out documents", "N")
+        ->transform(whole_number<std::uint64_t>(0));
+    value("--shard-tokens", settings.shard_tokens, "Tokens of a shard", "N")->transform(whole_number<std::int64_t>(1));
+    value("--threads", arguments->threads, "0: all cores; the result is the same", "N")
+        ->transform(whole_number(0, kMostThreads));
     app->add_flag("--overwrite", settings.overwrite, "Replace a dataset that is there; nothing else is touched");
     app->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
     app->footer(R"(A blank line, or the end of a file, ends a document.

@@ -4,6 +4,7 @@
 
 #include "engine/train/run_record.h"
 #include "tools/device_choice.h"
+#include "tools/flag_checks.h"
 
 namespace cloze {
 namespace {
@@ -17,38 +18,43 @@ CLI::Option* value(CLI::App& app, const std::string& group, const std::string& f
 
 void add_file_flags(CLI::App& app, PretrainArguments& a) {
     const std::string group = "Run";
-    value(app, group, "--data", a.data, "Dataset of cloze prepare", "DIR")->required();
+    value(app, group, "--data", a.data, "Dataset of cloze prepare", "DIR")->required()->check(some_name());
     value(app, group, "--model", a.model, "tiny, mini, small, medium, base, large, or config.json", "MODEL")
-        ->required();
-    value(app, group, "--output", a.output, "The run: checkpoints, metrics; continued if there", "DIR")->required();
+        ->required()
+        ->check(some_name());
+    value(app, group, "--output", a.output, "The run: checkpoints, metrics; continued if there", "DIR")
+        ->required()
+        ->check(some_name());
     value(app, group, "--max-steps", a.max_steps, "Optimizer steps of the whole run")
         ->required()
-        ->check(CLI::PositiveNumber);
-    value(app, group, "--init-from", a.init_from, "Start from this checkpoint's weights", "DIR");
+        ->transform(whole_number<std::int64_t>(1));
+    value(app, group, "--init-from", a.init_from, "Start from this checkpoint's weights", "DIR")->check(some_name());
     value(app, group, "--seed", a.recipe.samples.seed, "Of weights, samples and dropout")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number<std::uint64_t>(0));
     value(app, group, "--device", a.device, "auto, cpu or cuda", "DEVICE");
     value(app, group, "--threads", a.handling.threads, "Of the computation; 0: all cores")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number(0, kMostThreads));
 }
 
 void add_batch_flags(CLI::App& app, PretrainArguments& a) {
     const std::string group = "Batch";
     value(app, group, "--global-batch-size", a.recipe.global_batch_size, "Sequences a step, on average")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
     value(app, group, "--micro-batch-tokens", a.recipe.micro_batch_tokens, "Upper limit of a micro-batch")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
     value(app, group, "--virtual-ranks", a.recipe.virtual_ranks, "Shares of a step with sums of their own")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
 }
 
 void add_sample_flags(CLI::App& app, PretrainArguments& a) {
     const std::string group = "Samples";
     SampleSettings& samples = a.recipe.samples;
-    value(app, group, "--max-seq-length", samples.max_seq_length, "Tokens of a sequence, special ones included");
+    value(app, group, "--max-seq-length", samples.max_seq_length, "Tokens of a sequence, special ones included")
+        ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--next-sentence", a.next_sentence, "nsp: pairs and their head; none", "KIND");
     value(app, group, "--masked-lm-prob", samples.masked_lm_prob, "Share of tokens to predict", "X");
-    value(app, group, "--max-predictions-per-seq", samples.max_predictions_per_seq, "0: as many as the share asks");
+    value(app, group, "--max-predictions-per-seq", samples.max_predictions_per_seq, "0: as many as the share asks")
+        ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--short-seq-prob", samples.short_seq_prob, "Documents cut into shorter sequences", "X");
     value(app, group, "--mask-share", samples.mask_share, "Of the predicted: become [MASK]", "X");
     value(app, group, "--random-share", samples.random_share, "Of the predicted: become any token", "X");
@@ -59,26 +65,27 @@ void add_sample_flags(CLI::App& app, PretrainArguments& a) {
 void add_optimizer_flags(CLI::App& app, PretrainArguments& a) {
     const std::string group = "Optimizer";
     OptimizerRecipe& recipe = a.recipe.optimizer;
-    value(app, group, "--learning-rate", recipe.schedule.base, "Peak of the schedule", "X")->check(CLI::PositiveNumber);
+    value(app, group, "--learning-rate", recipe.schedule.base, "Peak of the schedule", "X")->check(number_above(0));
     value(app, group, "--schedule", a.schedule, "linear, google-linear, poly or constant", "NAME");
     CLI::Option* steps = app.add_option("--warmup-steps", a.warmup_steps, "Steps until the peak")
                              ->type_name("N")
                              ->group(group)
-                             ->check(CLI::NonNegativeNumber);
+                             ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--warmup-proportion", a.warmup_proportion, "The same as a share of the steps", "X")
-        ->check(CLI::Range(0.0, 1.0))
+        ->check(number_within(0, 1))
         ->excludes(steps);
-    value(app, group, "--poly-degree", recipe.schedule.degree, "Of schedule poly", "X")->check(CLI::PositiveNumber);
+    value(app, group, "--poly-degree", recipe.schedule.degree, "Of schedule poly", "X")->check(number_above(0));
     value(app, group, "--optimizer", a.optimizer, "adamw or lamb", "NAME");
     value(app, group, "--beta1", recipe.beta1, "Decay of the first moment", "X");
     value(app, group, "--beta2", recipe.beta2, "Decay of the second moment", "X");
-    value(app, group, "--epsilon", recipe.epsilon, "Added to the root of the second moment", "X");
-    value(app, group, "--weight-decay", recipe.weight_decay, "Not on biases and LayerNorm", "X");
+    value(app, group, "--epsilon", recipe.epsilon, "Added to the root of the second moment", "X")
+        ->check(number_above(0));
+    value(app, group, "--weight-decay", recipe.weight_decay, "Not on biases and LayerNorm", "X")->check(number_from(0));
     app.add_flag("--bias-correction,!--no-bias-correction", recipe.bias_correction,
                  "Of the moments; Google's code has none [on]")
         ->group(group);
     value(app, group, "--max-grad-norm", recipe.max_gradient_norm, "Clip the global norm to this; 0: never", "X")
-        ->check(CLI::NonNegativeNumber);
+        ->check(number_from(0));
 }
 
 void add_model_flags(CLI::App& app, PretrainArguments& a) {
@@ -95,15 +102,16 @@ void add_model_flags(CLI::App& app, PretrainArguments& a) {
 
 void add_report_flags(CLI::App& app, PretrainArguments& a) {
     const std::string group = "Reports and checkpoints (may differ when a run is continued)";
-    value(app, group, "--log-every", a.handling.log_every, "Steps between lines")->check(CLI::PositiveNumber);
+    value(app, group, "--log-every", a.handling.log_every, "Steps between lines")
+        ->transform(whole_number<std::int64_t>(1));
     value(app, group, "--evaluate-every", a.handling.evaluate_every, "Steps; 0: only at the end")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--evaluation-sequences", a.handling.evaluation_sequences, "Held-out sequences at most; 0: all")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--save-every", a.handling.save_every, "Steps between checkpoints; 0: only at the end")
-        ->check(CLI::NonNegativeNumber);
+        ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--keep-checkpoints", a.handling.keep_checkpoints, "The newest ones that stay")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
     app.add_flag("--quiet", a.quiet, "Print nothing but errors; metrics.jsonl has it all")->group(group);
     app.add_flag("--dry-run", a.dry_run, "Show what would happen, and stop")->group(group);
     app.add_flag("--print-config", a.print_config, "Print every resolved value as JSON, and stop")->group(group);

@@ -12,6 +12,7 @@
 #include "engine/files/system_calls.h"
 #include "engine/text/tokenizer.h"
 #include "tools/commands.h"
+#include "tools/flag_checks.h"
 #include "tools/format.h"
 
 namespace cloze {
@@ -114,7 +115,10 @@ void run_tokenize(const TokenizeArguments& arguments) {
 Command tokenize_command(CLI::App& program) {
     auto arguments = std::make_shared<TokenizeArguments>();
     CLI::App* app = program.add_subcommand("tokenize", "Cut lines of standard input into WordPiece tokens");
-    app->add_option("--vocab", arguments->vocab, "Vocabulary, one token a line")->required()->type_name("FILE");
+    app->add_option("--vocab", arguments->vocab, "Vocabulary, one token a line")
+        ->required()
+        ->check(some_name())
+        ->type_name("FILE");
     app->add_option("--mode", arguments->mode, "Whose rules: google or hf")->capture_default_str()->type_name("MODE");
     app->add_flag("--ids", arguments->ids, "Print ids instead of tokens");
     app->add_flag("--cased", arguments->cased, "Keep case and accents (for cased vocabularies)");

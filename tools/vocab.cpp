@@ -7,6 +7,7 @@
 #include "engine/text/vocabulary_trainer.h"
 #include "tools/commands.h"
 #include "tools/console.h"
+#include "tools/flag_checks.h"
 #include "tools/format.h"
 
 namespace cloze {
@@ -108,20 +109,23 @@ Command vocab_command(CLI::App& program) {
     const auto value = [&](const char* flag, auto& target, const char* description, const char* kind) {
         return app->add_option(flag, target, description)->capture_default_str()->type_name(kind);
     };
-    value("--input", arguments->inputs, "Text files, and folders of *.txt", "PATH")->required();
+    value("--input", arguments->inputs, "Text files, and folders of *.txt", "PATH")->required()->check(some_name());
     value("--vocab-size", options.vocab_size, "Tokens, special ones included", "N")
         ->required()
-        ->check(CLI::PositiveNumber);
-    value("--output", arguments->output, "Vocabulary to write, one token a line", "FILE")->required();
+        ->transform(whole_number<std::int64_t>(1));
+    value("--output", arguments->output, "Vocabulary to write, one token a line", "FILE")
+        ->required()
+        ->check(some_name());
     value("--mode", arguments->mode, "Whose tokenizer rules: google or hf", "MODE");
     app->add_flag("--cased,!--lowercase", arguments->cased, "Keep case and accents; default: lower case");
     value("--min-frequency", options.min_frequency, "Pairs seen less often are not merged", "N")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
     value("--limit-alphabet", options.limit_alphabet, "Characters kept at most, the most frequent", "N")
-        ->check(CLI::PositiveNumber);
+        ->transform(whole_number<std::int64_t>(1));
     value("--user-tokens", options.user_tokens, "Tokens to include whatever the text", "TOKEN");
-    value("--unused", options.unused, "Add [unused0] ... for later use", "N")->check(CLI::NonNegativeNumber);
-    value("--threads", options.threads, "0: all cores; the result is the same", "N")->check(CLI::NonNegativeNumber);
+    value("--unused", options.unused, "Add [unused0] ... for later use", "N")->transform(whole_number<std::int64_t>(0));
+    value("--threads", options.threads, "0: all cores; the result is the same", "N")
+        ->transform(whole_number(0, kMostThreads));
     app->add_flag("--overwrite", arguments->overwrite, "Replace a file that is there");
     app->add_flag("--quiet", arguments->quiet, "Print nothing but errors");
     app->footer(R"(Example:

@@ -79,7 +79,9 @@ DatasetInfo parse_dataset(const Json& json, const std::string& source) {
     info.vocabulary_hash = *hash;
 
     const JsonObject tokenizer = object.require_object("tokenizer");
-    info.tokenizer.mode = parse_tokenizer_mode(tokenizer.require<std::string>("mode"));
+    const auto mode = tokenizer.require<std::string>("mode");
+    if (mode != "google" && mode != "hf") tokenizer.refuse("mode", "\"" + mode + "\" is neither google nor hf");
+    info.tokenizer.mode = parse_tokenizer_mode(mode);
     info.tokenizer_mode_name = tokenizer.require<std::string>("mode_name");
     info.tokenizer.lowercase = tokenizer.require<bool>("do_lower_case");
     if (tokenizer.has("strip_accents") && !tokenizer.json()["strip_accents"].is_null()) {
@@ -117,6 +119,8 @@ Dataset::Dataset(std::filesystem::path folder, DatasetInfo info, Vocabulary voca
 
 Dataset Dataset::open(const std::filesystem::path& folder) {
     std::error_code ignored;  // what may not be looked at is told when it is read
+    require_input(!std::filesystem::is_regular_file(folder, ignored), folder.string(),
+                  ": is a file; name the folder that cloze prepare has made");
     const auto type = std::filesystem::status(folder / kDatasetManifest, ignored).type();
     require_input(type != std::filesystem::file_type::not_found, folder.string(), ": no ", kDatasetManifest,
                   " here; make the dataset with cloze prepare --output ", folder.string());

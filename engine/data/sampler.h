@@ -8,7 +8,7 @@
 //
 // What differs from the original on purpose: masks and pairs are new in every epoch instead of copied dupe_factor
 // times, and with whole-word masking a segment's first piece always begins a word (there a B that begins with "##"
-// after truncation joins the last word of A). The epoch is taken modulo 65,536 in the draws.
+// after truncation joins the last word of A). There are 65,536 epochs.
 // Cost: about a microsecond for a sample of 128 tokens. Tested by tests/data/sampler_test.cpp.
 #pragma once
 

@@ -12,6 +12,8 @@ namespace cloze {
 namespace {
 
 constexpr std::int64_t kMostSequences = std::int64_t{1} << 24;  // a step; BERT's largest was 65,536
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 24;     // a micro-batch, whatever the limit asked for
+constexpr std::int64_t kMostVirtualRanks = std::int64_t{1} << 16;
 constexpr std::int64_t kMeasuredSamples = 40000;
 constexpr std::int64_t kMeasuredMicroBatches = 64;
 
@@ -59,6 +61,8 @@ void require_request(const StepShapeRequest& request, const Sampler& sampler, co
             "; a step has at most ", kMostSequences, " sequences");
     require(request.virtual_ranks >= 1 && (request.virtual_ranks & (request.virtual_ranks - 1)) == 0,
             "virtual ranks is ", request.virtual_ranks, "; it must be a power of two");
+    require(request.virtual_ranks <= kMostVirtualRanks, "virtual ranks is ", request.virtual_ranks, "; at most ",
+            kMostVirtualRanks);
     require(longest <= request.max_position_embeddings, "max_seq_length ", longest,
             " is above the model's position table of ", request.max_position_embeddings, "; lower it to ",
             request.max_position_embeddings, " or use a model with max_position_embeddings of at least ", longest);
@@ -85,7 +89,7 @@ StepShape derive_step_shape(const StepShapeRequest& request, const Sampler& samp
     }
     const std::int64_t longest_tokens = sampler.settings().max_seq_length;
     const SampleSize longest{longest_tokens, sampler.predictions(longest_tokens)};
-    const std::int64_t most = request.micro_batch_tokens / 8 * 8;
+    const std::int64_t most = std::min(request.micro_batch_tokens, kMostTokens) / 8 * 8;
     const double step_tokens = static_cast<double>(request.global_batch_size) * plan.mean_length();
 
     StepShape shape{.mean_length = plan.mean_length()};

@@ -11,8 +11,8 @@ namespace cloze {
 
 struct StepShapeRequest {
     std::int64_t global_batch_size;        // sequences a step, on average
-    std::int64_t micro_batch_tokens;       // at most this many tokens in a micro-batch, from the memory plan
-    std::int64_t virtual_ranks;            // a power of two; micro_batches becomes a multiple of it
+    std::int64_t micro_batch_tokens;       // at most this many tokens in a micro-batch, from the memory plan, or 2^24
+    std::int64_t virtual_ranks;            // a power of two, at most 2^16; micro_batches becomes a multiple of it
     std::int64_t max_position_embeddings;  // of the model
 };
 

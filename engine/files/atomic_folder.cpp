@@ -21,7 +21,7 @@ constexpr std::string_view kSealBack = "\"\n}\n";
 constexpr std::string_view kNoSeal = "0000000000000000";
 constexpr std::int64_t kManifestLimit = 64 << 20;
 // Where the file system has no locks, a leftover is known by its age.
-constexpr std::int64_t kDeadAfterNanoseconds = std::int64_t{24} * 3600 * 1'000'000'000;
+constexpr std::int64_t kDeadAfterSeconds = 24 * 3600;
 constexpr int kMostLinks = 40;  // as Linux follows
 
 std::string unchanged(const std::filesystem::path& folder) {
@@ -270,10 +270,8 @@ bool is_dead(const std::filesystem::path& path) {
     if (errno == EWOULDBLOCK) return false;
     FileStatus status;
     const std::int64_t now =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
-            .count();
-    return system_calls().status(descriptor.number(), status) == 0 &&
-           now - status.modified_nanoseconds > kDeadAfterNanoseconds;
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    return system_calls().status(descriptor.number(), status) == 0 && status.modified_seconds < now - kDeadAfterSeconds;
 }
 
 /// Of the folder and the files named `of`, or of all when it is empty.

@@ -187,8 +187,8 @@ std::span<const std::byte> SafetensorsReader::element_bytes(const StoredTensor& 
                                                             std::int64_t count) const {
     const std::int64_t size = size_of(tensor.type);
     cloze::require(first >= 0 && count >= 0 && first <= tensor.count() && count <= tensor.count() - first, name_,
-                   ": tensor '", tensor.name, "' ", tensor.describe(), " has no ", count, " elements from ", first,
-                   " on");
+                   ": tensor '", tensor.name, "' ", tensor.describe(), " has no elements [", first, ", ", first, " + ",
+                   count, ")");
     return bytes(tensor).subspan(static_cast<std::size_t>(first * size), static_cast<std::size_t>(count * size));
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits>
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -67,7 +68,7 @@ int SystemCalls::status(int descriptor, FileStatus& status) {
     status.is_folder = S_ISDIR(result.st_mode);
     status.is_regular = S_ISREG(result.st_mode);
     status.bytes = result.st_size;
-    status.modified_nanoseconds = std::int64_t{result.st_mtim.tv_sec} * 1'000'000'000 + result.st_mtim.tv_nsec;
+    status.modified_seconds = result.st_mtim.tv_sec;
     status.device = result.st_dev;
     struct statx more;
     const bool tells = ::statx(descriptor, "", AT_EMPTY_PATH, STATX_MNT_ID, &more) == 0;
@@ -138,7 +139,9 @@ int SystemCalls::exchange(const char* one, const char* other) {
 int SystemCalls::free_bytes(const char* path, std::int64_t& bytes) {
     struct statvfs result;
     if (repeat_interrupted([&] { return ::statvfs(path, &result); }) < 0) return -1;
-    bytes = static_cast<std::int64_t>(result.f_bavail) * static_cast<std::int64_t>(result.f_frsize);
+    if (__builtin_mul_overflow(result.f_bavail, result.f_frsize, &bytes)) {
+        bytes = std::numeric_limits<std::int64_t>::max();
+    }
     return 0;
 }
 

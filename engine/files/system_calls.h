@@ -17,7 +17,7 @@ struct FileStatus {
     bool is_folder = false;
     bool is_regular = false;
     std::int64_t bytes = 0;
-    std::int64_t modified_nanoseconds = 0;
+    std::int64_t modified_seconds = 0;
     std::uint64_t device = 0;  // of the file system it lies on
     std::uint64_t mount = 0;   // tells a folder mounted elsewhere on the same device; 0 before Linux 5.8
 };
@@ -52,6 +52,7 @@ public:
     virtual int rename(const char* from, const char* to);
     /// Swaps two names in one step; EINVAL or ENOSYS where the file system cannot.
     virtual int exchange(const char* one, const char* other);
+    /// Network file systems may claim more than 63 bits hold: then the most of these.
     virtual int free_bytes(const char* path, std::int64_t& bytes);
 };
 

@@ -75,8 +75,9 @@ std::int64_t backward_scratch(const BertConfig& config, const BatchCapacity& cap
          layer_norm_backward_scratch(capacity.masked, hidden),
          bias_gelu_backward_scratch(tokens, config.intermediate_size),
          bias_gelu_backward_scratch(capacity.masked, hidden), bias_tanh_backward_scratch(capacity.sequences, hidden),
-         attention_backward_scratch(tokens, config.num_attention_heads), column_sum_scratch(tokens, 3 * hidden),
-         column_sum_scratch(capacity.masked, padded_vocabulary(config)), column_sum_scratch(capacity.sequences, 2)});
+         attention_backward_scratch(tokens, config.num_attention_heads, hidden / config.num_attention_heads),
+         column_sum_scratch(tokens, 3 * hidden), column_sum_scratch(capacity.masked, padded_vocabulary(config)),
+         column_sum_scratch(capacity.sequences, 2)});
 }
 
 }  // namespace

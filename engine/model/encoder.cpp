@@ -229,17 +229,18 @@ void self_attention_backward(const Pass& pass, const LayerActivations& layer, co
           .accumulate = accumulate},
          pass.stream);
     gemm({.d = buffers.dcontext, .a = buffers.dbranch, .b = weights[index.attention_output.weight]}, pass.stream);
-    attention_backward({.dqkv = dqkv,
-                        .scratch = buffers.scratch.column_range(0, attention_backward_scratch(tokens, heads)),
-                        .dy = buffers.dcontext,
-                        .y = layer.context,
-                        .log_sum_exp = layer.log_sum_exp,
-                        .qkv = layer.qkv,
-                        .offset = pass.batch.offset,
-                        .heads = heads,
-                        .visible = pass.config.visible,
-                        .dropout = attention_dropout(pass, number)},
-                       pass.stream);
+    attention_backward(
+        {.dqkv = dqkv,
+         .scratch = buffers.scratch.column_range(0, attention_backward_scratch(tokens, heads, wide / 3 / heads)),
+         .dy = buffers.dcontext,
+         .y = layer.context,
+         .log_sum_exp = layer.log_sum_exp,
+         .qkv = layer.qkv,
+         .offset = pass.batch.offset,
+         .heads = heads,
+         .visible = pass.config.visible,
+         .dropout = attention_dropout(pass, number)},
+        pass.stream);
     column_sum({.sum = gradients.qkv_bias(index),
                 .scratch = buffers.scratch.column_range(0, column_sum_scratch(tokens, wide)),
                 .x = dqkv,

@@ -141,6 +141,8 @@ void check_options(const VocabularyOptions& options) {
     require(options.vocab_size > 0 && options.min_frequency > 0 && options.limit_alphabet > 0 && options.unused >= 0,
             "vocabulary training: vocab_size ", options.vocab_size, ", min_frequency ", options.min_frequency,
             ", limit_alphabet ", options.limit_alphabet, ", unused ", options.unused, ": all must be positive");
+    require(options.unused <= options.vocab_size, "vocabulary training: ", options.unused,
+            " unused tokens in a vocabulary of ", options.vocab_size, "; ask for fewer");
     for (const std::string& token : options.user_tokens) {
         const bool white = std::any_of(token.begin(), token.end(), is_white);
         require(!token.empty() && !white && first_invalid_utf8(token) < 0, "vocabulary training: user token '", token,

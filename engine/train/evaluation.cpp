@@ -79,6 +79,11 @@ Evaluation evaluation_of(const HeldOutSums& sums, std::int64_t step, bool next_s
     const auto predictions = static_cast<double>(std::max<std::int64_t>(1, sums.model.masked));
     const auto sequences = static_cast<double>(std::max<std::int64_t>(1, sums.model.sequences));
     const double random_share = static_cast<double>(sums.random_next) / sequences;
+    if (!std::isfinite(sums.model.masked_loss + sums.model.next_sentence_loss)) {
+        fail(Fault::diverged, "step ", step,
+             ": the held-out loss is not finite, so the weights have diverged; go back ",
+             "to an earlier checkpoint (--init-from), with a lower --learning-rate, in a new --output");
+    }
     return {.step = step,
             .masked_loss = sums.model.masked_mean(),
             .masked_accuracy = sums.model.masked_accuracy(),

@@ -50,6 +50,9 @@ Sample sample_of(const std::vector<std::int32_t>& ids, std::int32_t mask) {
 
 std::vector<MaskCandidate> best_candidates(const float* logits, const Vocabulary& vocabulary, std::int64_t wanted) {
     const std::int32_t count = vocabulary.size();
+    const bool finite = std::all_of(logits, logits + count, [](float logit) { return std::isfinite(logit); });
+    if (!finite)
+        fail(Fault::diverged, "the model's answer is not finite, so its weights have diverged; use another checkpoint");
     std::vector<std::int32_t> order(static_cast<std::size_t>(count));
     for (std::int32_t i = 0; i < count; ++i) order[static_cast<std::size_t>(i)] = i;
     const auto last = order.begin() + std::min<std::int64_t>(wanted, count);

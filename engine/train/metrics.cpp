@@ -11,7 +11,18 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path log_file(const fs::path& run_folder) {
-    return run_folder / "metrics.jsonl";
+    return run_folder / kMetricsLog;
+}
+
+/// Whether the line is of that type; other hands may have written anything.
+bool is_of_type(const Json& line, const char* type) {
+    const auto found = line.find("type");
+    return found != line.end() && *found == type;
+}
+
+std::int64_t step_of(const Json& line) {
+    const auto found = line.find("step");
+    return found != line.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
 }
 
 /// Calls body(line, parsed) for each line that is a JSON object.
@@ -30,8 +41,8 @@ fs::path cut_log(const fs::path& run_folder, std::int64_t resumed_step, bool fin
     if (!fs::exists(file)) return file;
     std::string kept;
     for_each_line(file, [&](const std::string& line, const Json& json) {
-        const auto step = json.value("step", std::int64_t{0});
-        const bool repeated = finished && step == resumed_step && json.value("type", "") == "evaluation";
+        const std::int64_t step = step_of(json);
+        const bool repeated = finished && step == resumed_step && is_of_type(json, "evaluation");
         if (step <= resumed_step && !repeated) kept += line + "\n";
     });
     write_file_atomic(file, kept);
@@ -86,7 +97,7 @@ void MetricsLog::append(const Evaluation& evaluation) {
 std::vector<double> MetricsLog::loss_history(const fs::path& run_folder) {
     std::vector<double> history;
     for_each_line(log_file(run_folder), [&](const std::string&, const Json& json) {
-        if (json.value("type", "") == "train" && json.contains("loss") && json["loss"].is_number()) {
+        if (is_of_type(json, "train") && json.contains("loss") && json["loss"].is_number()) {
             history.push_back(json["loss"].get<double>());
         }
     });

@@ -10,6 +10,8 @@
 
 namespace cloze {
 
+inline constexpr const char* kMetricsLog = "metrics.jsonl";
+
 class MetricsLog {
 public:
     /// Opens the log of a run that continues at `resumed_step`. What will be computed again goes: lines of later steps,

@@ -117,7 +117,7 @@ void Run::require_own_output() const {
     if (recorded) return require_same_run(*recorded, record_, handling_.output);
     require_input(list_checkpoints(handling_.output).empty(), handling_.output.string(), ": holds checkpoints but no ",
                   kRunRecord, "; choose another --output");
-    for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json"}) {
+    for (const char* foreign : {kDatasetManifest, kCheckpointManifest, "config.json", kMetricsLog}) {
         require_input(!fs::exists(handling_.output / foreign), handling_.output.string(), ": holds ", foreign,
                       ", so it is not the folder of a run; choose another --output");
     }
@@ -141,7 +141,13 @@ void Run::require_space() const {
 
 void Run::start_or_resume() {
     std::vector<std::string>& notes = plan_.preflight.notes;
-    const std::optional<fs::path> newest = newest_valid_checkpoint(handling_.output, notes);
+    std::vector<std::string> damaged;
+    const std::optional<fs::path> newest = newest_valid_checkpoint(handling_.output, damaged);
+    // To begin again would replace them, which may be whole behind a disk that fails for the moment.
+    require_input(newest || damaged.empty(), handling_.output.string(),
+                  ": none of its checkpoints is whole: ", damaged.empty() ? std::string() : damaged.front(),
+                  "; put a whole one back, or remove them all to begin again at the first step");
+    notes.insert(notes.end(), damaged.begin(), damaged.end());
     if (handling_.preflight_only) {
         if (newest) plan_.preflight.resumed_step = read_training_state(*newest).step;
         return;

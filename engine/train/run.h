@@ -65,7 +65,7 @@ struct Preflight {
     double least_seconds;     // of the steps that are left, if they were matrix products alone; measured
     std::string matrix_library;
     int threads;
-    std::int64_t resumed_step;       // 0: a fresh run
+    std::int64_t resumed_step = 0;   // 0: a fresh run
     std::vector<std::string> notes;  // of loading weights, of damaged checkpoints passed over
 };
 

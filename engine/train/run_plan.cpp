@@ -15,6 +15,7 @@ namespace cloze {
 namespace {
 
 constexpr std::int64_t kTimedRows = 512;  // of the product that the estimate of time stands on
+constexpr double kMostEpochs = 65'000;    // random numbers know 65,536 (kernels/core/random_stream.h)
 
 void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     const OptimizerRecipe& optimizer = recipe.optimizer;
@@ -25,8 +26,10 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     require(schedule.base > 0 && std::isfinite(schedule.base), "--learning-rate ", schedule.base, ": above 0");
     require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, "--beta1 ", optimizer.beta1, " is outside [0, 1)");
     require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, "--beta2 ", optimizer.beta2, " is outside [0, 1)");
-    require(optimizer.epsilon > 0, "--epsilon ", optimizer.epsilon, ": above 0");
-    require(optimizer.weight_decay >= 0, "--weight-decay ", optimizer.weight_decay, ": 0 or more");
+    require(schedule.degree > 0 && std::isfinite(schedule.degree), "--poly-degree ", schedule.degree, ": above 0");
+    require(optimizer.epsilon > 0 && std::isfinite(optimizer.epsilon), "--epsilon ", optimizer.epsilon, ": above 0");
+    require(optimizer.weight_decay >= 0 && std::isfinite(optimizer.weight_decay), "--weight-decay ",
+            optimizer.weight_decay, ": 0 or more");
     require(optimizer.max_gradient_norm >= 0, "--max-grad-norm ", optimizer.max_gradient_norm, ": 0 or more");
     require(handling.keep_checkpoints >= 1, "--keep-checkpoints ", handling.keep_checkpoints, ": at least 1");
     require(handling.log_every >= 1, "--log-every ", handling.log_every, ": at least 1");
@@ -86,6 +89,12 @@ void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan&
     preflight.threads = thread_count();
 }
 
+void require_epochs(const Preflight& preflight) {
+    require(preflight.epochs <= kMostEpochs, preflight.steps, " steps of ", preflight.sequences_per_step,
+            " sequences are ", preflight.epochs, " epochs of ", preflight.samples_per_epoch, " samples, and at most ",
+            kMostEpochs, " can be told apart; lower --max-steps, or prepare more text");
+}
+
 void require_memory(const Preflight& preflight, const BatchCapacity& capacity) {
     const std::int64_t available = available_host_bytes();
     if (preflight.memory_bytes <= available) return;
@@ -131,6 +140,7 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
         .micro_batches = plan.shape.micro_batches,
         .virtual_ranks = recipe.virtual_ranks};
     fill_preflight(plan, handling, epoch);
+    require_epochs(plan.preflight);
     require_memory(plan.preflight, plan.shape.capacity);
     return plan;
 }

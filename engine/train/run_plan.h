@@ -16,9 +16,9 @@ struct RunPlan {
     std::shared_ptr<const Sampler> sampler;   // of the training split
     std::shared_ptr<const Sampler> held_out;  // of the held-out split; absent when that is empty
     StepShape shape;
-    TrainerOptions trainer;
-    BatchLimits limits;
-    Preflight preflight;  // but for what only starting can tell
+    TrainerOptions trainer{};
+    BatchLimits limits{};
+    Preflight preflight{};  // but for what only starting can tell
 };
 
 /// Opens and verifies the data, derives the shapes. Throws Fault::input or Fault::usage for what cannot work.

@@ -9,7 +9,7 @@ namespace {
 /// The optimizer's and the gradients' memory.
 struct Layout {
     Tensor weights, first_moment, second_moment;
-    Tensor segment_square, optimizer_scratch;
+    Tensor segment_square, norm_scratch, optimizer_scratch;
     GradientTree tree;
 };
 
@@ -17,11 +17,12 @@ Layout lay_out(Arena& arena, const ParameterTable& table, const std::vector<Segm
                const TrainerOptions& options) {
     const DType dtype = statistics_dtype(options.model.working);
     const std::int64_t count = static_cast<std::int64_t>(segments.size());
-    const std::int64_t scratch = optimizer_update_scratch(options.optimizer.kind, segments.data(), count);
+    const std::int64_t scratch = optimizer_update_scratch(options.optimizer.kind, table.elements, count);
     return {.weights = arena.tensor("weights", dtype, 1, table.elements),
             .first_moment = arena.tensor("first moment", dtype, 1, table.elements),
             .second_moment = arena.tensor("second moment", dtype, 1, table.elements),
             .segment_square = arena.tensor("segment squares", DType::f64, 1, count),
+            .norm_scratch = arena.tensor("norm scratch", DType::f64, 1, gradient_norm_scratch(table.elements, count)),
             .optimizer_scratch = scratch == 0 ? Tensor{} : arena.tensor("optimizer scratch", DType::f64, 1, scratch),
             .tree = GradientTree(arena, table.elements, dtype, options.virtual_ranks)};
 }
@@ -70,6 +71,7 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options)
     first_moment_ = {&table_, layout.first_moment};
     second_moment_ = {&table_, layout.second_moment};
     segment_square_ = layout.segment_square;
+    norm_scratch_ = layout.norm_scratch;
     optimizer_scratch_ = layout.optimizer_scratch;
     tree_ = std::move(layout.tree);
 }
@@ -103,15 +105,15 @@ StepReport Trainer::step(const StepBatches& batches) {
 void Trainer::begin_step(const StepBatches& batches) {
     require(static_cast<std::int64_t>(batches.micro.size()) == options_.micro_batches, "trainer: a step of ",
             batches.micro.size(), " micro-batches, but the run has ", options_.micro_batches);
-    require(batches.masked > 0 && batches.sequences > 0, "trainer: a step of ", batches.sequences, " sequences and ",
-            batches.masked, " masked tokens has nothing to learn");
+    require(batches.sequences > 0, "trainer: a step without sequences has nothing to learn");
     const OptimizerRecipe& recipe = options_.optimizer;
     const double updates = static_cast<double>(progress_.updates + 1);
     state_ = {};
     state_.step = progress_.steps;
     state_.dropout_key = step_dropout_key(options_.seed, progress_.steps);
     state_.learning_rate = recipe.schedule.at(progress_.steps);
-    state_.inverse_masked = 1.0 / static_cast<double>(batches.masked);
+    // Whole-word masking leaves a sample without predictions where every word has more pieces than may be masked.
+    state_.inverse_masked = batches.masked == 0 ? 0 : 1.0 / static_cast<double>(batches.masked);
     state_.inverse_sequences = 1.0 / static_cast<double>(batches.sequences);
     state_.bias_correction1 = recipe.bias_correction ? 1 - std::pow(recipe.beta1, updates) : 1;
     state_.bias_correction2 = recipe.bias_correction ? 1 - std::pow(recipe.beta2, updates) : 1;
@@ -139,6 +141,7 @@ void Trainer::update() {
     const std::int64_t count = static_cast<std::int64_t>(segments_.size());
     gradient_norm({.state = &state_,
                    .segment_square = segment_square_,
+                   .scratch = norm_scratch_,
                    .gradient = gradients_.flat,
                    .segments = segments_.data(),
                    .segment_count = count,

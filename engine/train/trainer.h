@@ -74,7 +74,7 @@ private:
     PretrainingModel model_;
     Arena arena_;
     ParameterView weights_{}, first_moment_{}, second_moment_{}, gradients_{};
-    Tensor segment_square_, optimizer_scratch_;
+    Tensor segment_square_, norm_scratch_, optimizer_scratch_;
     GradientTree tree_{};
     StepState state_;
     TrainerProgress progress_;

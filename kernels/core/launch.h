@@ -7,6 +7,7 @@
 // shapes by tests/kernels/device/vocabulary_test.cu.
 #pragma once
 
+#include <cstdint>
 #include <tuple>
 #include <type_traits>
 #include <utility>

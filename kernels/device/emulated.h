@@ -45,6 +45,9 @@ void copy_async_16(std::uint32_t shared_destination, const void* source, int sou
 void commit_copies();
 void wait_for_copies(int pending_groups);
 
+// prmt.
+std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t digits);
+
 // Approximate instructions: the correctly rounded result, moved within the error that the PTX manual allows, so that no
 // kernel relies on more.
 float approximate_exp2(float x);

@@ -57,6 +57,18 @@ __device__ inline std::int64_t blocks_y() {
 
 #endif
 
+/// thread_index(), read where the call stands. What follows from it is then computed there, not ahead of a long loop
+/// throughout which it would fill registers.
+__device__ inline int thread_index_here() {
+#ifdef CLOZE_EMULATED
+    return thread_index();
+#else
+    unsigned index;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+    return static_cast<int>(index & 1023u);  // so that the compiler knows the sign
+#endif
+}
+
 __device__ inline int lane_index() {
     return thread_index() % kWarpThreads;
 }

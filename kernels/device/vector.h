@@ -63,10 +63,7 @@ __device__ inline void store_words(void* to, const Words4& w, Cache cache) {
 #endif
 }
 
-}  // namespace detail
-
-__device__ inline Floats8 load8(const bf16* from, Cache cache = Cache::keep) {
-    const detail::Words4 w = detail::load_words(from, cache);
+__device__ inline Floats8 floats_of(const Words4& w) {
     Floats8 x;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -76,15 +73,41 @@ __device__ inline Floats8 load8(const bf16* from, Cache cache = Cache::keep) {
     return x;
 }
 
-__device__ inline Floats8 load8(const float* from, Cache cache = Cache::keep) {
+__device__ inline Floats8 floats_of(const Words4& first, const Words4& second) {
     Floats8 x;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        const detail::Words4 w = detail::load_words(from + 4 * half, cache);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) x[4 * half + i] = float_of_bits(w.word[i]);
+    for (int i = 0; i < 4; ++i) {
+        x[i] = float_of_bits(first.word[i]);
+        x[4 + i] = float_of_bits(second.word[i]);
     }
     return x;
+}
+
+__device__ inline Words4 load_words_or_zero(bool wanted, const void* from, Cache cache) {
+    Words4 w = {};
+    if (wanted) w = load_words(from, cache);
+    return w;
+}
+
+}  // namespace detail
+
+__device__ inline Floats8 load8(const bf16* from, Cache cache = Cache::keep) {
+    return detail::floats_of(detail::load_words(from, cache));
+}
+
+__device__ inline Floats8 load8(const float* from, Cache cache = Cache::keep) {
+    return detail::floats_of(detail::load_words(from, cache), detail::load_words(from + 4, cache));
+}
+
+/// Zeros where not `wanted`. A condition around load8 would hold the whole branch, with what is made of the elements,
+/// until they have arrived; here only the loads are under it, and many of them can be in flight.
+__device__ inline Floats8 load8_or_zero(bool wanted, const bf16* from, Cache cache = Cache::keep) {
+    return detail::floats_of(detail::load_words_or_zero(wanted, from, cache));
+}
+
+__device__ inline Floats8 load8_or_zero(bool wanted, const float* from, Cache cache = Cache::keep) {
+    return detail::floats_of(detail::load_words_or_zero(wanted, from, cache),
+                             detail::load_words_or_zero(wanted, from + 4, cache));
 }
 
 __device__ inline void store8(bf16* to, const Floats8& x, Cache cache = Cache::keep) {
@@ -102,6 +125,35 @@ __device__ inline void store8(float* to, const Floats8& x, Cache cache = Cache::
         for (int i = 0; i < 4; ++i) w.word[i] = bits_of_float(x[4 * half + i]);
         detail::store_words(to + 4 * half, w, cache);
     }
+}
+
+/// Two floats; the address is aligned to 8.
+struct alignas(8) Floats2 {
+    float value[2];
+};
+
+__device__ inline Floats2 load2(const float* from) {
+#ifdef CLOZE_EMULATED
+    Floats2 x;
+    emulated::load(&x, from, sizeof x);
+    return x;
+#else
+    const float2 v = *reinterpret_cast<const float2*>(from);
+    return {{v.x, v.y}};
+#endif
+}
+
+__device__ inline void store2(float* to, const Floats2& x) {
+#ifdef CLOZE_EMULATED
+    emulated::store(to, &x, sizeof x);
+#else
+    *reinterpret_cast<float2*>(to) = make_float2(x.value[0], x.value[1]);
+#endif
+}
+
+/// 16 bytes as they are.
+__device__ inline void copy_16(void* to, const void* from) {
+    detail::store_words(to, detail::load_words(from, Cache::keep), Cache::keep);
 }
 
 }  // namespace cloze

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "engine/data/step_shape.h"
@@ -166,6 +167,13 @@ TEST_CASE("the smallest batches work and say what they come to") {
     const StepShape spread = derive_step_shape(
         {.global_batch_size = 1, .micro_batch_tokens = 4096, .virtual_ranks = 4, .max_position_embeddings = 512},
         *sampler, plan);
+    const StepShape unlimited = derive_step_shape({.global_batch_size = 32,
+                                                   .micro_batch_tokens = std::numeric_limits<std::int64_t>::max(),
+                                                   .virtual_ranks = 1,
+                                                   .max_position_embeddings = 512},
+                                                  *sampler, plan);
+    CHECK(unlimited.micro_batches == 1);
+    CHECK(unlimited.sequences_per_step == Approx(32).epsilon(0.02));
     CHECK(spread.micro_batches == 4);
     CHECK(spread.sequences_per_step >= 4);
     const auto tiny = numbered_sampler({.documents = 1, .most_sentences = 1});
@@ -198,6 +206,9 @@ TEST_CASE("step shapes that cannot work are refused with the way out") {
     request = good;
     request.virtual_ranks = 3;
     CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan), Catch::Contains("power of two"));
+    request.virtual_ranks = std::int64_t{1} << 62;
+    CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan),
+                      Catch::Contains("4611686018427387904; at most 65536"));
     request = good;
     request.micro_batch_tokens = 100;
     CHECK_THROWS_WITH(derive_step_shape(request, *sampler, plan), Catch::Contains("raise it to at least 128"));

@@ -175,7 +175,7 @@ TEST_CASE("paragraphs are split into sentences, on request or when they look lik
     CHECK_THROWS_WITH(parse_text_format("json"), Catch::Contains("auto, lines, paragraphs"));
 }
 
-TEST_CASE("folders are walked in the order of paths; other files, empty ones and datasets are passed over") {
+TEST_CASE("folders are walked in the order of paths, and other files, empty ones and datasets are passed over") {
     const TemporaryFolder text;
     write_file(text.path() / "z" / "c.txt", "three");
     write_file(text.path() / "b.txt", "two");

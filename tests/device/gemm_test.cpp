@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/device/gemm_speed.h"
+#include "kernels/core/parallel.h"
 #include "kernels/core/philox.h"
 
 #ifdef _OPENMP
@@ -214,9 +215,11 @@ TEST_CASE("gemm names what is wrong with its arguments") {
 }
 
 TEST_CASE("the measured speed of a product is a positive number") {
+    const int threads = thread_count();
     const double speed = measured_gemm_flops_per_second(33, 65, 17);
     CHECK(std::isfinite(speed));
     CHECK(speed > 0);
+    CHECK(thread_count() == threads);
 }
 
 TEST_CASE("gemm costs two operations for each multiply-add") {

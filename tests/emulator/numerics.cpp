@@ -1,5 +1,5 @@
 // Approximate instructions: the right result, moved by up to the error that the PTX manual allows, in a direction that
-// depends on the argument alone. Subnormal arguments and results are zero (.ftz).
+// depends on the argument alone. Subnormal arguments and results are zero (.ftz). And prmt, which is exact.
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -22,6 +22,17 @@ float moved(double exact, double error, float argument) {
 }
 
 }  // namespace
+
+std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t digits) {
+    const std::uint64_t bytes = a | static_cast<std::uint64_t>(b) << 32;
+    std::uint32_t result = 0;
+    for (std::uint32_t i = 0; i < 4; ++i) {
+        const std::uint32_t digit = digits >> (4 * i) & 0xfu;
+        const auto byte = static_cast<std::uint32_t>(bytes >> (8 * (digit & 7u)) & 0xffu);
+        result |= (digit < 8 ? byte : byte >= 128 ? 0xffu : 0u) << (8 * i);
+    }
+    return result;
+}
 
 float approximate_exp2(float x) {
     x = flushed(x);

@@ -76,7 +76,7 @@ Forward run_forward(const Case& c, const Array& qkv) {
 Array run_backward(const Case& c, const Array& qkv, const Array& dy, const Forward& forward) {
     const DType statistics = statistics_dtype(qkv.dtype());
     Array dqkv(qkv.dtype(), c.tokens(), 3 * c.hidden());
-    Array scratch(statistics, attention_backward_scratch(c.tokens(), c.heads));
+    Array scratch(statistics, attention_backward_scratch(c.tokens(), c.heads, c.head_dim));
     const Array offset = c.offset(), samples = c.samples();
     attention_backward({.dqkv = dqkv.tensor(),
                         .scratch = scratch.tensor(),
@@ -414,7 +414,7 @@ TEST_CASE("attention backward names what is wrong with its arguments") {
     const Case c{{4, 3}, 2, 8, Visible::all, 0.1, 0, 0};
     const Array qkv = random_rows(c, DType::f32, 48, 1, 1), dy = random_rows(c, DType::f32, 16, 2, 1);
     const Forward forward = run_forward(c, qkv);
-    const Array offset = c.offset(), samples = c.samples(), dqkv(DType::f32, 7, 48), scratch(DType::f32, 14);
+    const Array offset = c.offset(), samples = c.samples(), dqkv(DType::f32, 7, 48), scratch(DType::f32, 126);
     const AttentionBackward good{.dqkv = dqkv.tensor(),
                                  .scratch = scratch.tensor(),
                                  .dy = dy.tensor(),
@@ -431,9 +431,9 @@ TEST_CASE("attention backward names what is wrong with its arguments") {
         return error_of([&] { attention_backward(a, {}); });
     };
     CHECK(message([](auto&) {}).empty());
-    CHECK(message([](auto& a) { a.scratch = a.scratch.column_range(0, 13); }) ==
-          "usage: attention_backward: scratch must be f32 [1, 14] without gaps between rows, but it is f32 [1, 13]");
-    const auto part_of = [](const Tensor& x) { return x.reshaped(1, x.count()).column_range(0, 14); };
+    CHECK(message([](auto& a) { a.scratch = a.scratch.column_range(0, 125); }) ==
+          "usage: attention_backward: scratch must be f32 [1, 126] without gaps between rows, but it is f32 [1, 125]");
+    const auto part_of = [](const Tensor& x) { return Tensor{x.address, 1, 126, 126, DType::f32, Place::host}; };
     for (const Named& input : std::initializer_list<Named>{
              {"dy", good.dy}, {"y", good.y}, {"log_sum_exp", good.log_sum_exp}, {"qkv", good.qkv}}) {
         CHECK(message([&](auto& a) { a.scratch = part_of(input.tensor); }) ==
@@ -442,9 +442,9 @@ TEST_CASE("attention backward names what is wrong with its arguments") {
     }
     CHECK(message([&](auto& a) { a.scratch = part_of(a.dqkv); }) ==
           "usage: attention_backward: dqkv shares memory with scratch; give it a buffer of its own");
-    CHECK(message([&](auto& a) { a.log_sum_exp = part_of(a.dqkv).reshaped(2, 7); }) ==
+    CHECK(message([&](auto& a) { a.log_sum_exp = part_of(a.dqkv).column_range(0, 14).reshaped(2, 7); }) ==
           "usage: attention_backward: dqkv shares memory with log_sum_exp; give it a buffer of its own");
-    CHECK(message([](auto& a) { a.scratch = on_device(a.scratch); }).find("scratch is f32 [1, 14] on the device") !=
+    CHECK(message([](auto& a) { a.scratch = on_device(a.scratch); }).find("scratch is f32 [1, 126] on the device") !=
           std::string::npos);
     CHECK(message([](auto& a) {
               a.log_sum_exp = on_device(a.log_sum_exp);

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <limits>
 #include <set>
 
 #include "kernels/core/dropout.h"
@@ -118,6 +119,20 @@ TEST_CASE("quotients and multiples are rounded up") {
     CHECK(round_up(65, 64) == 128);
 }
 
+TEST_CASE("a range lies within or does not, also where its end does not fit 64 bits") {
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    CHECK(lies_within(0, 0, 0));
+    CHECK(lies_within(3, 0, 3));
+    CHECK(lies_within(1, 2, 3));
+    CHECK(lies_within(0, most, most));
+    CHECK_FALSE(lies_within(2, 2, 3));
+    CHECK_FALSE(lies_within(4, 0, 3));
+    CHECK_FALSE(lies_within(-1, 1, 3));
+    CHECK_FALSE(lies_within(0, -1, 3));
+    CHECK_FALSE(lies_within(1, most, most));
+    CHECK_FALSE(lies_within(most, most, most));
+}
+
 TEST_CASE("tensor views cut rows and columns and refuse what lies outside") {
     float values[12];
     for (int i = 0; i < 12; ++i) values[i] = static_cast<float>(i);
@@ -127,8 +142,14 @@ TEST_CASE("tensor views cut rows and columns and refuse what lies outside") {
     CHECK(columns.data<float>()[columns.stride] == 5);
     CHECK_FALSE(columns.is_contiguous());
     CHECK(tensor.reshaped(2, 6).cols == 6);
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
     CHECK_THROWS_AS(tensor.row_range(2, 2), Error);
+    CHECK_THROWS_WITH(tensor.row_range(1, most),
+                      "Tensor::row_range: 9223372036854775807 rows from 1 on lie outside f32 [3, 4]");
+    CHECK_THROWS_AS(tensor.column_range(most, most), Error);
     CHECK_THROWS_AS(columns.reshaped(2, 3), Error);
+    CHECK_THROWS_AS(tensor.reshaped(-3, -4), Error);
+    CHECK_THROWS_AS(tensor.reshaped(most, 4), Error);
     CHECK_THROWS_WITH(tensor.data<double>(), Catch::Contains("f32 [3, 4]"));
 }
 

@@ -29,14 +29,17 @@ struct Result {
 Result run(const Array& gradient, double max_norm, const std::vector<Segment>& segments = kSegments) {
     const auto count = static_cast<std::int64_t>(segments.size());
     Result out{{}, Array(DType::f64, count)};
+    const Array scratch(DType::f64, gradient_norm_scratch(gradient.count(), count));
     gradient_norm({.state = &out.state,
                    .segment_square = out.square.tensor(),
+                   .scratch = scratch.tensor(),
                    .gradient = gradient.tensor(),
                    .segments = segments.data(),
                    .segment_count = count,
                    .max_norm = max_norm},
                   {});
     REQUIRE(out.square.guards_hold());
+    REQUIRE(scratch.guards_hold());
     return out;
 }
 
@@ -114,9 +117,10 @@ TEST_CASE("a segment of many chunks is summed whole") {
     std::vector<bf16> gradient(static_cast<std::size_t>(kCount), bf16(0.5f));
     const Segment segment{0, kCount, 1};
     StepState state;
-    Array square(DType::f64, 1);
+    const Array square(DType::f64, 1), scratch(DType::f64, gradient_norm_scratch(kCount, 1));
     gradient_norm({.state = &state,
                    .segment_square = square.tensor(),
+                   .scratch = scratch.tensor(),
                    .gradient = Tensor::host(gradient.data(), kCount),
                    .segments = &segment,
                    .segment_count = 1,
@@ -126,19 +130,49 @@ TEST_CASE("a segment of many chunks is summed whole") {
 }
 
 TEST_CASE("gradient_norm names what is wrong with its arguments") {
-    const Array gradient = gradient_of(DType::f32), square(DType::f64, 1);
+    const Array gradient = gradient_of(DType::f32), square(DType::f64, 1),
+                scratch(DType::f64, gradient_norm_scratch(kElements, 1));
     StepState state;
     const Segment outside{kElements - 1, 2, 1};
     GradientNorm a{.state = &state,
                    .segment_square = square.tensor(),
+                   .scratch = scratch.tensor(),
                    .gradient = gradient.tensor(),
                    .segments = &outside,
                    .segment_count = 1,
                    .max_norm = 1};
     CHECK(error_of([&] { gradient_norm(a, {}); }) ==
-          "usage: gradient_norm: segment 0 covers [73099, 73101) of 73100 elements");
+          "usage: gradient_norm: segment 0 is 2 elements from 73099 on, of 73100");
+    const Segment endless{kElements, std::numeric_limits<std::int64_t>::max(), 1};
+    a.segments = &endless;
+    CHECK(error_of([&] { gradient_norm(a, {}); }) ==
+          "usage: gradient_norm: segment 0 is 9223372036854775807 elements from 73100 on, of 73100");
+    a.scratch.cols = 9;
+    CHECK(error_of([&] { gradient_norm(a, {}); }) ==
+          "usage: gradient_norm: scratch must be f64 [1, 11] without gaps between rows, but it is f64 [1, 9]");
     a.max_norm = -1;
     CHECK(error_of([&] { gradient_norm(a, {}); }) == "usage: gradient_norm: max_norm is -1; use 0 for no clipping");
     a.state = nullptr;
     CHECK(error_of([&] { gradient_norm(a, {}); }) == "usage: gradient_norm: needs the address of a StepState");
+}
+
+TEST_CASE("a table of segments must ascend, and they must lie apart") {
+    const auto message = [](const std::vector<Segment>& segments) {
+        return error_of(
+            [&] { require_segments("op", segments.data(), static_cast<std::int64_t>(segments.size()), 10); });
+    };
+    CHECK(message({}) == "");
+    CHECK(message({{0, 0, 1}, {0, 4, 1}, {4, 0, 0}, {4, 5, 0}, {10, 0, 1}}) == "");
+    CHECK(message({{0, 4, 1}, {3, 2, 0}}) ==
+          "usage: op: segment 1 starts at 3, before the end 4 of the one before; segments ascend and lie apart");
+    CHECK(message({{5, 2, 1}, {0, 2, 0}}).rfind("usage: op: segment 1 starts at 0", 0) == 0);
+    CHECK(message({{-1, 2, 1}}) == "usage: op: segment 0 is 2 elements from -1 on, of 10");
+    CHECK(message({{9, 2, 1}}) == "usage: op: segment 0 is 2 elements from 9 on, of 10");
+}
+
+TEST_CASE("every meeting of a chunk and a segment has a place of its own") {
+    CHECK(segment_slots(0, 0) == 0);
+    CHECK(segment_slots(kSegmentChunk, 3) == 1 + 3);
+    CHECK(segment_slots(kSegmentChunk + 1, 0) == 2);
+    CHECK(gradient_norm_scratch(kSegmentChunk + 1, 3) == (2 + 3) + 2);
 }

@@ -43,7 +43,7 @@ StepState state_of(const Recipe& recipe, int updates) {
 
 void run(Buffers& b, const Recipe& recipe, const StepState& state, bool working = true) {
     const auto count = static_cast<std::int64_t>(kSegments.size());
-    const std::int64_t scratch_count = optimizer_update_scratch(recipe.kind, kSegments.data(), count);
+    const std::int64_t scratch_count = optimizer_update_scratch(recipe.kind, kElements, count);
     const Array scratch = scratch_count == 0 ? Array() : Array(DType::f64, scratch_count);
     optimizer_update({.weight = b.weight.tensor(),
                       .working = working ? b.working.tensor() : Tensor{},
@@ -258,9 +258,17 @@ TEST_CASE("optimizer_update names what is wrong with its arguments") {
     };
     CHECK(message([](auto&) {}).empty());
     CHECK(message([](auto& a) { a.kind = OptimizerKind::lamb; }) ==
-          "usage: optimizer_update: scratch must be f64 [1, 4] without gaps between rows, but it is absent");
+          "usage: optimizer_update: scratch must be f64 [1, 9] without gaps between rows, but it is absent");
     CHECK(message([](auto& a) { a.v.cols = 3; }) ==
           "usage: optimizer_update: v must be f32 [1, 34100] without gaps between rows, but it is f32 [1, 3]");
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    const Segment outside{34000, 101, 1}, endless{1, most, 1};
+    CHECK(message([&](auto& a) { a.segments = &outside; }) ==
+          "usage: optimizer_update: segment 0 is 101 elements from 34000 on, of 34100");
+    CHECK(message([&](auto& a) { a.segments = &endless; }) ==
+          "usage: optimizer_update: segment 0 is 9223372036854775807 elements from 1 on, of 34100");
+    CHECK(message([&](auto& a) { a.weight.cols = most; }) ==
+          "usage: optimizer_update: weight is f32 [1, 9223372036854775807], which is not a possible size");
     CHECK(message([&](auto& a) { a.v = a.m; }) ==
           "usage: optimizer_update: m shares memory with v; give it a buffer of its own");
     CHECK(message([](auto& a) { a.beta2 = 1; }) == "usage: optimizer_update: beta1 0.9 and beta2 1 must lie in [0, 1)");
@@ -271,7 +279,7 @@ TEST_CASE("optimizer_update names what is wrong with its arguments") {
           0);
 }
 
-TEST_CASE("scratch of LAMB holds two sums for each chunk") {
-    CHECK(optimizer_update_scratch(OptimizerKind::adamw, kSegments.data(), 5) == 0);
-    CHECK(optimizer_update_scratch(OptimizerKind::lamb, kSegments.data(), 5) == 2 * (1 + 1 + 2 + 0 + 2));
+TEST_CASE("scratch of LAMB holds two sums for each chunk in each segment, and a rate for each segment") {
+    CHECK(optimizer_update_scratch(OptimizerKind::adamw, kElements, 5) == 0);
+    CHECK(optimizer_update_scratch(OptimizerKind::lamb, kElements, 5) == 2 * (3 + 5) + 5);
 }

@@ -183,7 +183,7 @@ TEST_CASE("weights of another architecture are refused, naming each key with bot
                  "cloze_visible \"past\" instead of \"all\""));
 }
 
-TEST_CASE("every visibility has a name; the usual one is not written") {
+TEST_CASE("every visibility has a name, and the usual one is not written") {
     for (const char* name : {"all", "past", "future", "strict_past", "strict_future"}) {
         const BertConfig config = parse_config(config_with("{\"cloze_visible\": \"" + std::string(name) + "\"}"), "c");
         const Json json = Json::parse(config_json(config, "BertModel"));

@@ -185,7 +185,7 @@ TEST_CASE("the word table is padded to 64 rows in memory, and only there") {
     REQUIRE(parameter_table(config).rows.back().padded_rows == 30528);
 }
 
-TEST_CASE("weight decay leaves out biases and LayerNorm; segments are the rows without padding") {
+TEST_CASE("weight decay leaves out biases and LayerNorm, and segments are the rows without padding") {
     const ParameterTable table = parameter_table(odd_config());
     const std::vector<Segment> segments = table.segments();
     REQUIRE(segments.size() == table.rows.size());

@@ -160,7 +160,7 @@ TEST_CASE("the buffer position_ids of old versions is ignored") {
     REQUIRE(report.unused.empty());
 }
 
-TEST_CASE("a stored decoder that equals the word table says nothing; one that differs is reported") {
+TEST_CASE("a stored decoder that equals the word table says nothing, and one that differs is reported") {
     Fixture fixture;
     fixture.tensors[kDecoder] = fixture.tensors[kWord];
     fixture.tensors[kDecoderBias] = fixture.tensors[kBias];
@@ -223,7 +223,7 @@ TEST_CASE("the word table and the output bias may be stored under the decoder's 
     REQUIRE(mentions(report.notes, kBias + " is taken from " + kDecoderBias));
 }
 
-TEST_CASE("a plain BertModel folder loads; its missing heads are initialised and named, or refused") {
+TEST_CASE("a plain BertModel folder loads, and its missing heads are initialised and named, or refused") {
     Fixture fixture;
     StoredFile encoder;
     for (const auto& [name, stored] : fixture.tensors) {
@@ -289,7 +289,7 @@ TEST_CASE("a part of a layer that the model does not have is refused") {
     REQUIRE_THAT(fixture.refusal(false), Contains("no place for " + name));
 }
 
-TEST_CASE("a vocabulary padded in the file is cut and reported; a smaller one is refused") {
+TEST_CASE("a vocabulary padded in the file is cut and reported, and a smaller one is refused") {
     Fixture fixture;
     Stored& word = fixture.tensors[kWord];
     word.shape[0] += 3;

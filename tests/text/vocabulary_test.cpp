@@ -38,7 +38,7 @@ TEST_CASE("special tokens are found wherever they stand") {
     CHECK(vocabulary.special().pad == 6);
 }
 
-TEST_CASE("lines end at LF alone; a CR before it and a missing last LF change nothing") {
+TEST_CASE("lines end at LF alone, and a CR before it and a missing last LF change nothing") {
     const std::string plain = vocabulary_text({"a", "\u2028", "##\u2028", "b\u0085c"});
     const Vocabulary vocabulary = Vocabulary::parse(plain, "test");
     REQUIRE(vocabulary.size() == 9);

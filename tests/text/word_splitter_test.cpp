@@ -45,7 +45,7 @@ TEST_CASE("control and format characters vanish without cutting the word") {
     }
 }
 
-TEST_CASE("private use vanishes in mode hf and stays in mode google; unassigned characters stay in both") {
+TEST_CASE("private use vanishes in mode hf and stays in mode google, and unassigned characters stay in both") {
     CHECK(lower(hf, "a\ue000b") == Words{"ab"});
     CHECK(lower(google, "a\ue000b") == Words{"a\ue000b"});
     for (const TokenizerMode mode : kModes) CHECK(lower(mode, "a\u0b78b") == Words{"a\u0b78b"});
@@ -73,7 +73,7 @@ TEST_CASE("punctuation is judged after folding: a struck equals sign and the Gre
     }
 }
 
-TEST_CASE("every CJK character is a word, but for the gap of mode hf in block E; kana and hangul are not") {
+TEST_CASE("every CJK character is a word, but for the gap of mode hf in block E, and kana and hangul are not") {
     for (const TokenizerMode mode : kModes) {
         CHECK(lower(mode, "ah\u535a\u63a8zz") == Words{"ah", "\u535a", "\u63a8", "zz"});
         CHECK(lower(mode, "\uf900") == Words{"\u8c48"});

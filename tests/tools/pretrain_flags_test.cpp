@@ -54,6 +54,34 @@ TEST_CASE("hyphens and underscores mean the same") {
           printed_config({"--max_seq_length", "64", "--micro_batch_tokens", "512"}));
 }
 
+TEST_CASE("numbers are decimal, finite and within what fits, or refused in one short line") {
+    CHECK(printed_config({"--global-batch-size", "010"})["batch"]["global_batch_size"] == 10);
+    CHECK(printed_config({"--seed", "18446744073709551615"})["samples"]["seed"] == 18446744073709551615u);
+    const auto refused = [](const std::string& flag, const std::string& value, const std::string& part) {
+        const Ended ended =
+            cloze({"pretrain", "--data", "d", "--model", "tiny", "--output", "o", "--max-steps=9", flag + "=" + value});
+        require_complaint(ended, 2, {flag, "'" + value + "'", part});
+        CHECK(ended.err.size() < 200);
+    };
+    refused("--seed", "18446744073709551616", "from 0 to 18446744073709551615");
+    refused("--seed", "-1", "whole number from 0");
+    refused("--micro-batch-tokens", "9223372036854775808", "to 9223372036854775807");
+    refused("--log-every", "0", "whole number from 1");
+    refused("--global-batch-size", "0x10", "whole number");
+    refused("--global-batch-size", "1e3", "whole number");
+    refused("--threads", "100000", "from 0 to 1024");
+    refused("--learning-rate", "0", "above 0");
+    refused("--learning-rate", "inf", "above 0");
+    refused("--learning-rate", "fast", "above 0");
+    refused("--poly-degree", "nan", "above 0");
+    refused("--warmup-proportion", "nan", "from 0 to 1");
+    refused("--weight-decay", "-0.1", "at least 0");
+    refused("--init-from", "", "variable");
+    require_complaint(cloze({"prepare", "--input", "t", "--vocab", "v", "--output", "o", "--held-out", "0.9"}), 2,
+                      {"--held-out", "'0.9'", "from 0 to 0.5"});
+    require_complaint(cloze({"inspect", ""}), 2, {"PATH", "''"});
+}
+
 TEST_CASE("dry-run shows the preflight and writes nothing") {
     Workshop shop;
     shop.with_dataset();

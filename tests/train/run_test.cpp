@@ -1,6 +1,8 @@
 #include "engine/train/run.h"
 
 #include <catch2/catch.hpp>
+#include <cmath>
+#include <optional>
 
 #include "engine/data/prepare.h"
 #include "engine/files/json.h"
@@ -123,6 +125,26 @@ TEST_CASE("a run whose gradients stay not finite ends as diverged, also across a
     CHECK_THROWS_WITH(run(setting), Catch::Contains("stop_after_nonfinite 0"));
 }
 
+TEST_CASE("weights that are no longer finite end the run at its evaluation, and are no answer") {
+    const TemporaryFolder folder;
+    Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    setting.recipe.optimizer.schedule = {
+        .kind = ScheduleKind::constant, .base = 1e30, .warmup_steps = 0, .total_steps = 3};
+    const auto fault_of = [](const auto& call) -> std::optional<Fault> {
+        try {
+            call();
+        } catch (const Error& error) {
+            return error.fault();
+        }
+        return std::nullopt;
+    };
+    CHECK(fault_of([&] { run(setting); }) == Fault::diverged);
+    CHECK(fault_of([&] {
+              evaluate({.checkpoint = folder.path() / "run", .data = setting.recipe.data, .samples = {}});
+          }) == Fault::diverged);
+    CHECK(fault_of([&] { fill_mask(folder.path() / "run", {"red [MASK]"}, 3); }) == Fault::diverged);
+}
+
 TEST_CASE("metrics.jsonl has each logged step once, also after a restart from an older checkpoint") {
     const TemporaryFolder folder;
     const Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
@@ -138,6 +160,29 @@ TEST_CASE("metrics.jsonl has each logged step once, also after a restart from an
     CHECK(steps == std::vector<std::int64_t>{4, 8, 12, 16, 20, 24});
 }
 
+TEST_CASE("foreign lines in metrics.jsonl do not keep a run from going on") {
+    const TemporaryFolder folder;
+    const Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    run(setting, 8);
+    const fs::path log = setting.handling.output / "metrics.jsonl";
+    test::write_file(log, test::read_file(log) + R"({"step": "four", "type": 7})" + "\n" + R"({"step": 2.5})" + "\n");
+    const RunResult result = run(setting);
+    CHECK(result.steps_done == 24);
+    CHECK(result.loss_history.size() == 6);
+    CHECK(test::read_file(log).find(R"("step": "four")") != std::string::npos);
+}
+
+TEST_CASE("a folder with the log of another program is refused and stays as it is") {
+    const TemporaryFolder folder;
+    const Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    test::write_file(setting.handling.output / "metrics.jsonl", R"({"step": 9})"
+                                                                "\n");
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("holds metrics.jsonl") && Catch::Contains("--output"));
+    CHECK(test::read_file(setting.handling.output / "metrics.jsonl") == R"({"step": 9})"
+                                                                        "\n");
+    CHECK_FALSE(fs::exists(setting.handling.output / "run.json"));
+}
+
 TEST_CASE("a folder of another run is refused, naming what differs, and stays as it is") {
     const TemporaryFolder folder;
     Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
@@ -149,6 +194,27 @@ TEST_CASE("a folder of another run is refused, naming what differs, and stays as
     setting.handling.preflight_only = true;
     CHECK_THROWS_WITH(run(setting), Catch::Contains("belongs to another run"));
     CHECK(test::read_file(setting.handling.output / "run.json") == record);
+}
+
+TEST_CASE("a run none of whose checkpoints is whole is refused and stays as it is") {
+    const TemporaryFolder folder;
+    const Setting setting = tiny_setting(prepare_words(folder.path()), folder.path() / "run");
+    run(setting, 7);
+    const fs::path newest = checkpoint_folder(setting.handling.output, 7);
+    const fs::path older = checkpoint_folder(setting.handling.output, 5);
+    const std::string log = test::read_file(setting.handling.output / "metrics.jsonl");
+    for (const fs::path& checkpoint : {newest, older}) {
+        std::string bytes = test::read_file(checkpoint / "model.safetensors");
+        bytes[bytes.size() / 2] ^= 1;
+        test::write_file(checkpoint / "model.safetensors", bytes);
+    }
+    CHECK_THROWS_WITH(run(setting), Catch::Contains("none of its checkpoints is whole") &&
+                                        Catch::Contains("checkpoint-00000007") && Catch::Contains("remove them all"));
+    CHECK(test::read_file(setting.handling.output / "metrics.jsonl") == log);
+    CHECK(fs::exists(newest));
+    fs::remove_all(newest);
+    fs::remove_all(older);
+    CHECK(run(setting).steps_done == 24);
 }
 
 TEST_CASE("a run from the weights of another starts fresh but for the weights") {
@@ -239,5 +305,10 @@ TEST_CASE("what cannot work is refused before anything is written") {
     CHECK_THAT(message_of([](Setting& s) { s.recipe.optimizer.schedule.base = -1; }), Contains("--learning-rate"));
     CHECK_THAT(message_of([](Setting& s) { s.recipe.global_batch_size = 0; }), Contains("batch"));
     CHECK_THAT(message_of([](Setting& s) { s.recipe.virtual_ranks = 3; }), Contains("virtual"));
+    CHECK_THAT(message_of([](Setting& s) { s.recipe.optimizer.schedule.degree = NAN; }), Contains("--poly-degree nan"));
+    CHECK_THAT(message_of([](Setting& s) { s.recipe.optimizer.epsilon = INFINITY; }), Contains("--epsilon inf"));
+    CHECK_THAT(message_of([](Setting& s) { s.recipe.optimizer.weight_decay = INFINITY; }), Contains("--weight-decay"));
+    CHECK_THAT(message_of([](Setting& s) { s.recipe.optimizer.schedule.total_steps = 1'000'000'000; }),
+               Contains("1000000000 steps") && Contains("at most 65000") && Contains("--max-steps"));
     CHECK_THAT(message_of([&](Setting& s) { s.recipe.data = folder.path() / "nowhere"; }), Contains("nowhere"));
 }

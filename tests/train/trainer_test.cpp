@@ -116,6 +116,29 @@ TEST_CASE("without the next-sentence task pooler and next-sentence head rest") {
     CHECK(trainer.weights()[transform].data<float>()[0] != transform_before);
 }
 
+TEST_CASE("a step without predictions learns from the next sentences alone") {
+    Trainer trainer(tiny_config(), tiny_options(1, 1));
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    const std::vector<float> before = values_of(trainer.weights());
+    Sample sample;
+    sample.token_id = {2, 7, 8, 3, 9, 3};
+    sample.first_segment = 4;
+    sample.next_sentence_label = 1;
+    StepBatches step;
+    step.micro.push_back(empty_batch(kTinyCapacity));
+    append_sample(step.micro[0], sample, 0, kTinyLimits);
+    finish_batch(step.micro[0], kTinyLimits);
+    step.sequences = 1;
+    step.tokens = 6;
+    const StepReport report = trainer.step(step);
+    CHECK_FALSE(report.skipped);
+    CHECK(report.losses.masked_mean() == 0);
+    CHECK(report.losses.next_sentence_loss > 0);
+    const std::vector<float> after = values_of(trainer.weights());
+    CHECK(after != before);
+    CHECK(std::all_of(after.begin(), after.end(), [](float value) { return std::isfinite(value); }));
+}
+
 TEST_CASE("the planned bytes are the allocated bytes") {
     for (const std::int64_t virtual_ranks : {1, 4}) {
         const TrainerOptions options = tiny_options(4, virtual_ranks);

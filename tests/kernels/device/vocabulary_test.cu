@@ -3,6 +3,7 @@
 
 #include "kernels/core/launch.h"
 #include "kernels/device/block.h"
+#include "kernels/device/bytes.h"
 #include "kernels/device/math.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
@@ -68,8 +69,28 @@ __global__ void add_one(T* y, const T* x, std::int64_t count) {
     }
 }
 
+template <typename T>
+__global__ void load_first(float* y, const T* x, int wanted) {
+    const std::int64_t i = flat_index() * 8;
+    store8(y + i, load8_or_zero(thread_index() < wanted, x + i));
+}
+
 __global__ void round_pairs(std::uint32_t* pair, const float* x) {
     pair[flat_index()] = pack_bf16(x[2 * flat_index()], x[2 * flat_index() + 1]);
+}
+
+__global__ void copy_vectors(float* y, float* twice, const float* x) {
+    copy_16(y + 4 * flat_index(), x + 4 * flat_index());
+    const Floats2 pair = load2(x + 2 * flat_index());
+    store2(twice + 2 * flat_index(), {{2 * pair.value[0], 2 * pair.value[1]}});
+}
+
+__global__ void compare_bytes(std::uint32_t* at_least, std::uint32_t* permuted, const std::uint32_t* x,
+                              ByteThreshold threshold) {
+    const std::int64_t i = flat_index();
+    at_least[i] = bytes_at_least(x[i], threshold);
+    permuted[2 * i] = permute_bytes(x[i], x[(i + 1) % 64], 0x7250u);
+    permuted[2 * i + 1] = permute_bytes(x[i], x[(i + 1) % 64], 0xdf98u);
 }
 
 __global__ void compute_functions(float* y, const float* x, std::int64_t count) {
@@ -195,6 +216,55 @@ TEST_CASE("vectors of eight are read and written in bf16 and f32") {
     });
 }
 
+TEST_CASE("16 bytes and pairs of floats are moved as they are") {
+    if (!device_or_skip()) return;
+    const std::vector<float> x = random_floats(128, 8);
+    const DeviceVector<float> in(x), out(128), twice(64);
+    launch("test", copy_vectors, {.grid = {}, .threads = 32}, {}, out.data(), twice.data(), in.data());
+    CHECK(out.values() == x);
+    for (std::size_t i = 0; i < 64; ++i) CHECK(twice.values()[i] == 2 * x[i]);
+}
+
+TEST_CASE("bytes are compared with a threshold and permuted four at a time") {
+    if (!device_or_skip()) return;
+    std::vector<std::uint32_t> x(64);
+    for (std::uint32_t i = 0; i < 64; ++i) x[i] = i * 0x04040404u + 0x03020100u;
+    const DeviceVector<std::uint32_t> in(x), at_least(64), permuted(128);
+    const auto byte_of = [](std::uint32_t word, std::size_t byte) { return word >> (8 * byte) & 0xffu; };
+    for (const std::uint32_t threshold : {0u, 1u, 26u, 127u, 128u, 129u, 200u, 255u}) {
+        launch("test", compare_bytes, {.grid = {}, .threads = 64}, {}, at_least.data(), permuted.data(), in.data(),
+               byte_threshold(threshold));
+        const std::vector<std::uint32_t> got = at_least.values(), moved = permuted.values();
+        for (std::size_t i = 0; i < 64; ++i) {
+            const std::uint32_t a = x[i], b = x[(i + 1) % 64];
+            for (std::size_t byte = 0; byte < 4; ++byte) {
+                CHECK(byte_of(got[i], byte) >> 7 == (byte_of(a, byte) >= threshold ? 1u : 0u));
+            }
+            CHECK(moved[2 * i] == (byte_of(a, 0) | byte_of(b, 1) << 8 | byte_of(a, 2) << 16 | byte_of(b, 3) << 24));
+            const auto sign = [&](std::uint32_t word, std::size_t byte) {
+                return byte_of(word, byte) >> 7 ? 0xffu : 0u;
+            };
+            CHECK(moved[2 * i + 1] == (sign(a, 0) | sign(a, 1) << 8 | sign(b, 3) << 16 | sign(b, 1) << 24));
+        }
+    }
+}
+
+TEST_CASE("loads that are not wanted are zero and touch no memory") {
+    if (!device_or_skip()) return;
+    constexpr int kWanted = 5;
+    const std::vector<float> x = random_floats(8 * kWanted, 4);
+    const std::vector<bf16> half(x.begin(), x.end());
+    const DeviceVector<float> in(x), out(256), half_out(256);
+    const DeviceVector<bf16> half_in(half);
+    launch("test", load_first<float>, {.grid = {}, .threads = 32}, {}, out.data(), in.data(), kWanted);
+    launch("test", load_first<bf16>, {.grid = {}, .threads = 32}, {}, half_out.data(), half_in.data(), kWanted);
+    const std::vector<float> got = out.values(), half_got = half_out.values();
+    for (std::size_t i = 0; i < 256; ++i) {
+        CHECK(got[i] == (i < x.size() ? x[i] : 0.0f));
+        CHECK(half_got[i] == (i < x.size() ? static_cast<float>(half[i]) : 0.0f));
+    }
+}
+
 TEST_CASE("floats are rounded to bf16 to nearest even, NaN to 0x7fff") {
     if (!device_or_skip()) return;
     std::vector<float> x = random_floats(64, 4, -1e3, 1e3);
@@ -242,7 +312,7 @@ TEST_CASE("fast functions keep the errors they state") {
     }
 }
 
-TEST_CASE("a launch that is impossible is refused with op, shape and place; one of no blocks does nothing") {
+TEST_CASE("a launch that is impossible is refused with op, shape and place, and one of no blocks does nothing") {
     if (!device_or_skip()) return;
     const DeviceVector<int> out(96);
     const auto message = [&](const LaunchShape& shape) {

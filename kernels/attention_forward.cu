@@ -1,0 +1,322 @@
+// Attention on a device, forward: FlashAttention-2 (Dao 2023) over packed sequences.
+#include <cmath>
+
+#include "kernels/attention_tiles.cuh"
+#include "kernels/core/launch.h"
+#include "kernels/core/parallel.h"
+#include "kernels/device/math.h"
+
+namespace cloze {
+
+namespace {
+
+using namespace attention;
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpThreads;
+constexpr int kM = 2;  // of 16 queries each, of a warp
+constexpr int kWarpQueries = 16 * kM;
+constexpr int kQueries = kWarps * kWarpQueries;
+constexpr int kKeys = kDropoutKeys;
+constexpr int kKeyOctets = kKeys / 8;
+constexpr int kStages = 2;
+
+/// Words of a tile of keys or values.
+CLOZE_HD constexpr int key_words(int dim) {
+    return kKeys * dim / 2;
+}
+CLOZE_HD constexpr int query_words(int dim) {
+    return kQueries * dim / 2;
+}
+constexpr int shared_bytes(int dim) {
+    return SharedSize()
+        .take<std::uint32_t>(query_words(dim), 128)
+        .take<std::uint32_t>(kStages * key_words(dim), 128)
+        .take<std::uint32_t>(kStages * key_words(dim), 128)
+        .bytes();
+}
+
+struct Arguments {
+    bf16* y;
+    float* log_sum_exp;
+    const bf16* qkv;
+    Packing packing;
+    float log2_scale;  // of scores, for powers of two
+    DropArguments drop;
+};
+
+/// A block's share: up to kQueries queries of a head of a sequence.
+struct Share {
+    Sequence sequence;
+    int head;
+    int first_query;
+    __device__ bool empty() const { return first_query >= sequence.length; }
+};
+
+/// Sequence b has the slots from offset[b] / kQueries + b on. They suffice: until those of b + 1 begin there are at
+/// least length / kQueries + 1, rounded down. So a block finds its share by bisection, without the host's knowing
+/// lengths.
+__device__ Share share_of(const Packing& packing, std::int64_t block) {
+    const int slot = static_cast<int>(block / packing.heads);
+    int low = 0, high = packing.sequences;
+    while (low + 1 < high) {
+        const int middle = (low + high) / 2;
+        (packing.offset[middle] / kQueries + middle <= slot ? low : high) = middle;
+    }
+    if (low >= packing.sequences) return {};
+    const int first_row = packing.offset[low], first_slot = first_row / kQueries + low;
+    const int length = slot < first_slot ? 0 : packing.offset[low + 1] - first_row;
+    return {{low, first_row, length}, static_cast<int>(block % packing.heads), (slot - first_slot) * kQueries};
+}
+
+/// What a warp sums for its rows. Maxima are of scores that are not scaled yet; sums are of the lane's columns only.
+template <int kDim>
+struct Rows {
+    float out[kM][kDim / 8][4] = {};
+    float maximum[kM][2];
+    float sum[kM][2] = {};
+    __device__ Rows() {
+#pragma unroll
+        for (int m = 0; m < kM; ++m) maximum[m][0] = maximum[m][1] = -kInfinity;
+    }
+};
+
+using Scores = float[kM][kKeyOctets][4];
+using Probabilities = std::uint32_t[kM][kKeys / 16][4];  // as left factors
+
+template <int kDim>
+__device__ void add_scores(Scores& score, const std::uint32_t* queries, const std::uint32_t* keys) {
+    const int lane = lane_index();
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+        std::uint32_t left[kM][4];
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+            load_left<kDim>(left[m], queries, warp_index() * kWarpQueries + 16 * m, 2 * k, lane);
+        }
+#pragma unroll
+        for (int n = 0; n < kKeys / 16; ++n) {
+            std::uint32_t right[4];
+            load_right_transposed<kDim>(right, keys, 16 * n, 2 * k, lane);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&score[m][2 * n], left[m], right);
+        }
+    }
+}
+
+__device__ void hide(Scores& score, const Sight& sight, int first_query, int first_key, int length) {
+    const int thread = thread_index_here();
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const KeyRange seen = sight.keys(first_query + 16 * m + 8 * (i / 2) + lane_group(thread), length);
+            const int key = first_key + lane_pair(thread) + i % 2;
+#pragma unroll
+            for (int n = 0; n < kKeyOctets; ++n) {
+                if (key + 8 * n < seen.first || key + 8 * n >= seen.end) score[m][n][i] = -kInfinity;
+            }
+        }
+    }
+}
+
+/// Scores of rows m, half become powers of two relative to the rows' new maximum; what was summed is scaled to it.
+template <int kDim>
+__device__ void exponentiate(Scores& score, Rows<kDim>& rows, int m, int half, float log2_scale) {
+    float maximum = rows.maximum[m][half];
+#pragma unroll
+    for (int n = 0; n < kKeyOctets; ++n) {
+        maximum = fmaxf(maximum, fmaxf(score[m][n][2 * half], score[m][n][2 * half + 1]));
+    }
+    maximum = fmaxf(maximum, shuffle_xor(maximum, 1));
+    maximum = fmaxf(maximum, shuffle_xor(maximum, 2));
+    // A row that has seen nothing yet must not subtract infinities.
+    const float base = maximum == -kInfinity ? 0.0f : maximum * log2_scale;
+    const float correction = fast_exp2(fmaf(rows.maximum[m][half], log2_scale, -base));
+    rows.maximum[m][half] = maximum;
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < kKeyOctets; ++n) {
+#pragma unroll
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+            score[m][n][i] = fast_exp2(fmaf(score[m][n][i], log2_scale, -base));
+            sum += score[m][n][i];
+        }
+    }
+    rows.sum[m][half] = fmaf(rows.sum[m][half], correction, sum);
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+        rows.out[m][n][2 * half] *= correction;
+        rows.out[m][n][2 * half + 1] *= correction;
+    }
+}
+
+/// Tile n of the scores, rows of `half`, is word 2 * (n % 2) + half of the left factor of keys 16 (n / 2) and on.
+__device__ void round_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const float (&score)[kKeyOctets][4]) {
+#pragma unroll
+    for (int n = 0; n < kKeyOctets; ++n) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            probability[n / 2][n % 2 * 2 + half] = pack_bf16(score[n][2 * half], score[n][2 * half + 1]);
+        }
+    }
+}
+
+__device__ void drop_probabilities(std::uint32_t (&probability)[kKeys / 16][4], const DropArguments& drop,
+                                   const Share& share, int first_query, int first_key) {
+    const int query_block = first_query / kDropoutQueries, key_block = first_key / kDropoutKeys;
+    const PhiloxBits low =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair());
+    const PhiloxBits high =
+        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair() + 1);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // query half i / 2, key octets 4 (i % 2) and on
+        const std::uint32_t keep_low = bytes_at_least(low.word[i], drop.threshold);
+        const std::uint32_t keep_high = bytes_at_least(high.word[i], drop.threshold);
+#pragma unroll
+        for (int byte = 0; byte < 4; ++byte) {
+            const int n = i % 2 * 4 + byte;
+            probability[n / 2][n % 2 * 2 + i / 2] &= keep_pair(keep_low, keep_high, byte);
+        }
+    }
+}
+
+template <int kDim>
+__device__ void add_values(Rows<kDim>& rows, const Probabilities& probability, const std::uint32_t* values) {
+    const int lane = lane_index();
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+#pragma unroll
+        for (int n = 0; n < kDim / 16; ++n) {
+            std::uint32_t right[4];
+            load_right<kDim>(right, values, 16 * k, 2 * n, lane);
+#pragma unroll
+            for (int m = 0; m < kM; ++m) add_product(&rows.out[m][2 * n], probability[m][k], right);
+        }
+    }
+}
+
+/// Writes y and log_sum_exp of a warp's rows, through its own rows of `tile`.
+template <int kDim>
+__device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Arguments& a, const Share& share) {
+    const int thread = thread_index_here(), warp_row = thread / kWarpThreads * kWarpQueries;
+    const std::int64_t first_row = share.sequence.first_row + share.first_query;
+    const int count = share.sequence.length - share.first_query;
+    float factor[kM][2];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float sum = rows.sum[m][half];
+            sum += shuffle_xor(sum, 1);
+            sum += shuffle_xor(sum, 2);
+            factor[m][half] = sum == 0 ? 0.0f : a.drop.keep_scale / sum;
+            const int row = warp_row + 16 * m + 8 * half + lane_group(thread);
+            if (lane_pair(thread) == 0 && row < count) {
+                a.log_sum_exp[share.head * a.packing.tokens + first_row + row] =
+                    sum == 0 ? -kInfinity : fmaf(rows.maximum[m][half] * a.log2_scale, kLn2, logf(sum));
+            }
+        }
+    }
+    warp_barrier();  // the warp has read its queries, which lie in these rows
+    store_rounded<kDim>(tile, warp_row, 0, rows.out, factor);
+    warp_barrier();  // the warp's rows of the tile are written
+    write_rows<kDim, kWarpQueries, kDim / kPieceColumns>(a.y + first_row * a.packing.hidden + share.head * kDim,
+                                                         a.packing.hidden, count, tile, warp_row, 0);
+}
+
+template <int kDim, bool kDrops>
+__global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
+    const Packing& packing = a.packing;
+    clear_outside(packing, block_x(), blocks_x(), [&](std::int64_t row) {
+        clear_row(a.y + row * packing.hidden, packing.hidden);
+        for (int head = thread_index(); head < packing.heads; head += kThreads) {
+            a.log_sum_exp[head * packing.tokens + row] = -kInfinity;
+        }
+    });
+    const Share share = share_of(packing, block_x());
+    if (share.empty()) return;
+
+    SharedArena arena;
+    std::uint32_t* query_tile = arena.take<std::uint32_t>(query_words(kDim), 128);
+    std::uint32_t* key_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+    std::uint32_t* value_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+    const int length = share.sequence.length, column = share.head * kDim;
+    const std::int64_t hidden = packing.hidden;
+    const int last_query = share.first_query + kQueries < length ? share.first_query + kQueries - 1 : length - 1;
+    const int first_tile = packing.sight.only_future ? share.first_query / kKeys : 0;
+    const int last_tile = (packing.sight.only_past ? last_query : length - 1) / kKeys;
+    const auto start = [&](int tile) {
+        const int stage = tile % kStages * key_words(kDim);
+        const int row = share.sequence.first_row + tile * kKeys, rows = length - tile * kKeys;
+        start_rows<kDim, kKeys, kThreads>(key_tile + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
+        start_rows<kDim, kKeys, kThreads>(value_tile + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
+    };
+    start_rows<kDim, kQueries, kThreads>(query_tile,
+                                         {a.qkv, 3 * hidden, share.sequence.first_row + share.first_query, column},
+                                         length - share.first_query);
+    start(first_tile);
+    commit_copies();
+
+    const int warp_query = share.first_query + warp_index() * kWarpQueries;
+    Rows<kDim> rows;
+    for (int tile = first_tile; tile <= last_tile; ++tile) {
+        wait_for_copies<0>();
+        block_barrier();  // this tile has landed for all, and all have read the one before
+        if (tile < last_tile) start(tile + 1);
+        commit_copies();
+        if (warp_query >= length) continue;
+        const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
+        Scores score = {};
+        add_scores<kDim>(score, query_tile, key_tile + stage);
+        if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
+            hide(score, packing.sight, warp_query, first_key, length);
+        }
+        Probabilities probability;
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+            exponentiate(score, rows, m, 0, a.log2_scale);
+            exponentiate(score, rows, m, 1, a.log2_scale);
+            round_probabilities(probability[m], score[m]);
+            if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
+        }
+        add_values(rows, probability, value_tile + stage);
+    }
+    if (warp_query < length) finish_rows(rows, query_tile, a, share);
+}
+
+template <int kDim, bool kDrops>
+void start(const AttentionForward& a, Stream stream) {
+    const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
+    const std::int64_t slots = sequences == 0 ? 1 : tokens / kQueries + sequences;
+    launch("attention_forward", forward_kernel<kDim, kDrops>,
+           {.grid = {.x = slots * a.heads}, .threads = kThreads, .shared_bytes = shared_bytes(kDim)}, stream,
+           Arguments{.y = a.y.data<bf16>(),
+                     .log_sum_exp = a.log_sum_exp.data<float>(),
+                     .qkv = a.qkv.data<bf16>(),
+                     .packing = {.offset = a.offset.data<std::int32_t>(),
+                                 .sequences = static_cast<std::int32_t>(sequences),
+                                 .heads = static_cast<std::int32_t>(a.heads),
+                                 .tokens = tokens,
+                                 .hidden = a.y.cols,
+                                 .sight = sight_of(a.visible)},
+                     .log2_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(kDim))),
+                     .drop = drop_arguments(a.dropout)});
+}
+
+}  // namespace
+
+namespace device_code {
+
+void attention_forward(const AttentionForward& a, Stream stream) {
+    const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
+    if (a.y.cols / a.heads == 64) {
+        drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
+    } else {
+        drops ? start<32, true>(a, stream) : start<32, false>(a, stream);
+    }
+}
+
+}  // namespace device_code
+
+}  // namespace cloze
