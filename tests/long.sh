@@ -62,7 +62,7 @@ write_summary() { # LAST LINE OF run.py
         echo "cases      $(count '^passed') passed, $(count '^failed') failed"
         echo "schedules  $schedules of each case that runs under schedules"
         echo "races      in $(cases_with_races) cases"
-        echo "mutants    $1"
+        echo "mutants    ${1/ mutants/}"
         echo "time       $((SECONDS / 60)) min $((SECONDS % 60)) s on $jobs cores"
         sed -n 's/^failed /failed     /p' "$LOGS/outcomes.txt"
     } >"$SUMMARY"

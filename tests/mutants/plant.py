@@ -103,11 +103,17 @@ def plant(root: Path, output: Path, lists: list, files: list) -> None:
     mutants = read_lists(lists)
     sources = {file: (root / file).read_text(encoding="utf-8") for file in files}
     planted = {file: [] for file in files}
+    stale = []
     for number, mutant in enumerate(mutants):
         for place in mutant.places:
             if place.file not in sources:
                 raise ListError(f"{mutant.list_file}:{place.line}: {place.file} is no device code of this build")
-            planted[place.file].append(located(number, mutant, place, sources[place.file]))
+            try:
+                planted[place.file].append(located(number, mutant, place, sources[place.file]))
+            except ListError as error:
+                stale.append(str(error))
+    if stale:
+        raise ListError("\n".join(stale))
     for file, source in sources.items():
         write_if_new(output / file, f'#line 1 "{root / file}"\n' + with_mutants(source, planted[file]))
     write_if_new(output / "mutant_names.cpp", names_source(mutants))
