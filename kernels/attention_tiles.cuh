@@ -201,6 +201,21 @@ __device__ inline void store_rounded(std::uint32_t* tile, int row, int piece, co
     }
 }
 
+/// The j-th row of a tile that a warp takes. Where it takes half of the pieces of each, eight lanes take rows 4 apart,
+/// which share no bank.
+template <int kColumns, int kPieces>
+__device__ inline int nth_row(int j) {
+    constexpr int kRowPieces = kColumns / kPieceColumns;
+    static_assert(kPieces == kRowPieces || kPieces == kRowPieces / 2, "all pieces or half of them");
+    if constexpr (kPieces == kRowPieces) {
+        return j;
+    } else if constexpr (kPieces == 4) {
+        return j / 8 * 8 + j % 2 * 4 + j % 8 / 2;
+    } else {
+        return j / 8 * 8 + j % 2 + j % 4 / 2 * 4 + j % 8 / 4 * 2;
+    }
+}
+
 /// A warp writes kPieces pieces from `piece` on of kRows rows from `row` on to memory, where row r of the tile goes to
 /// destination + r * stride, if r < rows.
 template <int kColumns, int kRows, int kPieces>
@@ -210,7 +225,7 @@ __device__ inline void write_rows(bf16* destination, std::int64_t stride, int ro
 #pragma unroll
     for (int i = 0; i < kRows * kPieces / kWarpThreads; ++i) {
         const int index = i * kWarpThreads + lane;
-        const int from_row = row + index / kPieces, from_piece = piece + index % kPieces;
+        const int from_row = row + nth_row<kColumns, kPieces>(index / kPieces), from_piece = piece + index % kPieces;
         if (from_row < rows) {
             copy_16(destination + from_row * stride + from_piece * kPieceColumns,
                     tile + byte_of<kColumns>(from_row, from_piece) / 4);
