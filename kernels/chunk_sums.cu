@@ -7,6 +7,7 @@
 #include "kernels/core/launch.h"
 #include "kernels/core/parallel.h"
 #include "kernels/device/block.h"
+#include "kernels/device/previous_kernel.h"
 #include "kernels/device/shared.h"
 
 namespace cloze {
@@ -22,6 +23,7 @@ __global__ void __launch_bounds__(kRuns* kWarpThreads) sum_chunks_kernel(ChunkSu
     const std::int64_t run_length = (a.chunks + kRuns - 1) / kRuns;
     const std::int64_t first = warp_index() * run_length;
     const std::int64_t end = first + run_length < a.chunks ? first + run_length : a.chunks;
+    wait_for_previous_kernel();
     float run = 0;
     if (column < a.cols) {
 #pragma unroll 8
@@ -45,7 +47,8 @@ void sum_chunks(const ChunkSums& arguments, Stream stream) {
     launch(arguments.op, sum_chunks_kernel,
            {.grid = {.x = divide_up(arguments.cols, kWarpThreads), .y = wanted_end - arguments.sums},
             .threads = kRuns * kWarpThreads,
-            .shared_bytes = SharedSize().take<float>(kRuns * kWarpThreads).bytes()},
+            .shared_bytes = SharedSize().take<float>(kRuns * kWarpThreads).bytes(),
+            .programmatic = true},
            stream, arguments);
 }
 

@@ -26,6 +26,7 @@
 #include "kernels/device/block.h"
 #include "kernels/device/copy_async.h"
 #include "kernels/device/math.h"
+#include "kernels/device/previous_kernel.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
 #include "kernels/hidden_mask.cuh"
@@ -500,6 +501,7 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backw
         }
     }
     wait_for_copies<0>();
+    let_next_kernel_start();  // sum_chunks
     meet(shared.meeting, sums, team, kTeams, kGroups * kWarpColumns, column,
          a.partial + block_x() * Op::kSums * a.hidden, a.hidden, 0);
 }

@@ -16,6 +16,7 @@ struct GridRun {
     int threads;
     int shared_bytes;
     int cluster;
+    bool programmatic;  // each thread waits for the kernel before, see kernels/device/previous_kernel.h
     void (*call)(const void* arguments);
     const void* arguments;
     std::size_t arguments_bytes;

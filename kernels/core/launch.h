@@ -58,6 +58,18 @@ inline void require_launch_shape(const LaunchName& name, const LaunchShape& shap
 
 #ifdef __CUDACC__
 
+namespace detail {
+
+/// True where the kernel was compiled with the instruction that waits for the one before: not for sm_80, nor where the
+/// driver compiles the code for that.
+inline bool waits_by_itself(const LaunchName& name, const void* kernel) {
+    cudaFuncAttributes attributes = {};
+    check(cudaFuncGetAttributes(&attributes, kernel), name.op, name.where);
+    return attributes.ptxVersion >= 90;
+}
+
+}  // namespace detail
+
 template <typename... Parameters, typename... Arguments>
 void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream stream,
             Arguments&&... arguments) {
@@ -76,7 +88,7 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
         attributes[count].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
         ++count;
     }
-    if (shape.programmatic) {
+    if (shape.programmatic && detail::waits_by_itself(name, reinterpret_cast<const void*>(kernel))) {
         attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[count].val.programmaticStreamSerializationAllowed = 1;
         ++count;
@@ -110,6 +122,7 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
                         .threads = shape.threads,
                         .shared_bytes = shape.shared_bytes,
                         .cluster = shape.cluster,
+                        .programmatic = shape.programmatic,
                         .call =
                             [](const void* call) {
                                 const Call& c = *static_cast<const Call*>(call);

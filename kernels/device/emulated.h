@@ -45,6 +45,9 @@ void copy_async_16(std::uint32_t shared_destination, const void* source, int sou
 void commit_copies();
 void wait_for_copies(int pending_groups);
 
+// griddepcontrol.wait: before it, a thread of a programmatic launch may not touch global memory.
+void wait_for_previous_kernel();
+
 // prmt.
 std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t digits);
 

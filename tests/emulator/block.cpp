@@ -110,6 +110,7 @@ std::string run_block(Block& block) {
         thread.index = i;
         thread.finished = false;
         thread.emulating = 0;
+        thread.may_touch_global = !block.run->programmatic;
         thread.wait = {};
         thread.stack = pooled_stack(i);
         thread.fiber.start(thread.stack, thread_body, &thread);
@@ -202,6 +203,10 @@ void run_grid(const GridRun& run) {
         if (!failure.empty()) refuse(failure);
         count_block_end();
     }
+}
+
+void wait_for_previous_kernel() {
+    running_thread->may_touch_global = true;
 }
 
 int thread_index() {

@@ -38,7 +38,8 @@ struct Thread {
     Fiber fiber;
     Stack stack = {};
     bool finished = false;
-    int emulating = 0;  // inside of the emulator's own code, whose loads and stores are not the kernel's
+    bool may_touch_global = true;  // false: of a programmatic launch, and has not waited for the kernel before
+    int emulating = 0;             // inside of the emulator's own code, whose loads and stores are not the kernel's
     Wait wait;
 
     int lane() const { return index % kWarp; }

@@ -4,6 +4,7 @@
 #include "kernels/device/block.h"
 #include "kernels/device/copy_async.h"
 #include "kernels/device/mma.h"
+#include "kernels/device/previous_kernel.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
 #include "tests/emulator/emulator.h"
@@ -18,6 +19,7 @@ struct Launch {
     int threads = 64;
     int shared_bytes = 1024;
     std::int64_t blocks = 1;
+    bool programmatic = false;
 };
 
 /// kernel(out, in) on 1,024 floats each must fail with all of `words` in its message, under every seed.
@@ -26,13 +28,23 @@ void expect_fault(void (*kernel)(float*, const float*), const std::vector<std::s
         const DeviceVector<float> out(1024), in(std::vector<float>(1024, 1.0f));
         const std::string message = error_of([&] {
             launch("planted", kernel,
-                   {.grid = {.x = shape.blocks}, .threads = shape.threads, .shared_bytes = shape.shared_bytes}, {},
-                   out.data(), in.data());
+                   {.grid = {.x = shape.blocks},
+                    .threads = shape.threads,
+                    .shared_bytes = shape.shared_bytes,
+                    .programmatic = shape.programmatic},
+                   {}, out.data(), in.data());
         });
         INFO("message: " << message);
         CHECK(message.find("device: planted: ") == 0);
         for (const std::string& word : words) CHECK(message.find(word) != std::string::npos);
     });
+}
+
+// Launched so that it may start before the kernel before it has ended.
+template <bool waits>
+__global__ void read_what_the_kernel_before_wrote(float* out, const float* in) {
+    if (waits || thread_index() != 5) wait_for_previous_kernel();
+    out[thread_index()] = in[thread_index()];
 }
 
 __device__ float* tile() {
@@ -237,6 +249,15 @@ TEST_CASE("a copy that nobody waited for is a race, for its own thread and for o
     expect_fault(read_copy<true, false>, {"a copy of thread"});
     expect_fault(read_own_copy_too_early, {"a copy of thread"});
     expect_fault(overwrite_copy_source, {"a copy of thread"});
+}
+
+TEST_CASE("a programmatic kernel that does not wait for the one before is named") {
+    expect_fault(read_what_the_kernel_before_wrote<false>, {"before it has waited for the kernel before", "thread 5 "},
+                 {.programmatic = true});
+    const DeviceVector<float> out(1024), in(std::vector<float>(1024, 1.0f));
+    launch("right", read_what_the_kernel_before_wrote<true>, {.grid = {}, .threads = 64, .programmatic = true}, {},
+           out.data(), in.data());
+    CHECK(out.values()[5] == 1);
 }
 
 TEST_CASE("right kernels give no report") {

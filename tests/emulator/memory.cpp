@@ -139,6 +139,12 @@ namespace {
     end_launch(std::move(message));
 }
 
+[[noreturn]] void refuse_early(const char* did, const void* return_address) {
+    std::string message = text(did, " a device buffer before it has waited for the kernel before, at ",
+                               code_place(code_offset(return_address)), ", in ", *current_thread());
+    end_launch(std::move(message));
+}
+
 const char* name_of(AccessKind kind) {
     return kind == AccessKind::read ? "reads" : "writes";
 }
@@ -169,6 +175,7 @@ Located locate(const void* address, std::int64_t bytes, AccessKind kind, const v
         if (!found || inside + bytes > memory.last_bytes) {
             refuse(name_of(kind), bytes, "a device buffer", inside, found ? memory.last_bytes : 0, return_address);
         }
+        if (!current_thread()->may_touch_global) refuse_early(name_of(kind), return_address);
         if (!settings().find_races) return {"a device buffer", inside, false, {}};
         return {"a device buffer", inside, false, {memory.history + offset, static_cast<std::size_t>(bytes)}};
     }
