@@ -260,15 +260,19 @@ Place check(const AttentionBackward& a) {
     require_common(op, a.y, a.log_sum_exp, a.qkv, a.offset, a.heads, a.dropout);
     require_tensor({op, "dqkv", a.dqkv, a.qkv.rows, a.qkv.cols, a.y.dtype});
     require_tensor({op, "dy", a.dy, a.y.rows, a.y.cols, a.y.dtype});
-    require_tensor(
-        {op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads, a.y.cols / a.heads), statistics_dtype(a.y.dtype)});
+    require_tensor({op, "scratch", a.scratch, 1, attention_backward_scratch(a.y.rows, a.heads, a.y.cols / a.heads),
+                    statistics_dtype(a.y.dtype)});
     const Named dqkv{"dqkv", a.dqkv}, scratch{"scratch", a.scratch}, dy{"dy", a.dy}, y{"y", a.y},
         log_sum_exp{"log_sum_exp", a.log_sum_exp}, qkv{"qkv", a.qkv}, offset{"offset", a.offset},
         sample{"dropout.sequence_sample", a.dropout.sequence_sample};
     require_apart(op, dqkv, {scratch, dy, y, log_sum_exp, qkv, offset, sample});
     require_apart(op, scratch, {dy, y, log_sum_exp, qkv, offset, sample});
     const Place place = common_place(op, {dqkv, scratch, dy, y, log_sum_exp, qkv, offset, sample});
-    if (place == Place::device) require_device(op, a.y, a.offset, a.heads, {dqkv, dy, y, qkv});
+    if (place == Place::device) {
+        require_device(op, a.y, a.offset, a.heads, {dqkv, dy, y, qkv});
+        require(!a.scratch || reinterpret_cast<std::uintptr_t>(a.scratch.address) % 16 == 0, op,
+                ": scratch starts at an address that is not a multiple of 16; devices need that");
+    }
     return place;
 }
 

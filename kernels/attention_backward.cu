@@ -78,8 +78,41 @@ struct Head {
     }
 };
 
+__device__ int key_tiles_of(const Packing& packing, int sequence) {
+    if (sequence >= packing.sequences) return 0;
+    return (packing.offset[sequence + 1] - packing.offset[sequence] + kKeys - 1) / kKeys;
+}
+
+/// The sequence that comes `rank`-th when those of more key tiles come first; -1 for those that are empty. A block
+/// takes as long as its sequence, and the longest must not be left for the end.
+__device__ int nth_longest(const Packing& packing, int rank) {
+    int tiles = 0;
+    for (int first = 0; first < packing.sequences; first += kWarpThreads) {
+        const int here = key_tiles_of(packing, first + lane_index());
+        tiles = here > tiles ? here : tiles;
+    }
+    for (tiles = warp_max(tiles); tiles > 0;) {
+        int next = 0;  // the most tiles of shorter sequences
+        for (int first = 0; first < packing.sequences; first += kWarpThreads) {
+            const int here = key_tiles_of(packing, first + lane_index());
+            if (here < tiles && here > next) next = here;
+            const std::uint32_t votes = warp_ballot(here == tiles);
+            const int count = count_votes(votes);
+            if (rank < count) {
+                const bool chosen = here == tiles && count_votes(votes & ((1u << lane_index()) - 1)) == rank;
+                return warp_max(chosen ? first + lane_index() : -1);
+            }
+            rank -= count;
+        }
+        tiles = warp_max(next);
+    }
+    return -1;
+}
+
 __device__ Head head_of(const Packing& packing, std::int64_t block, int head_dim) {
-    const int sequence = static_cast<int>(block / packing.heads), head = static_cast<int>(block % packing.heads);
+    const int head = static_cast<int>(block % packing.heads);
+    const int sequence = nth_longest(packing, static_cast<int>(block / packing.heads));
+    if (sequence < 0) return {};
     const int row = packing.offset[sequence];
     return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.sight};
 }
@@ -295,8 +328,14 @@ struct DqueryPart {
     }
 };
 
+/// What the key tiles before this one gave to a warp's part of dq of a tile of queries.
 template <int kDim>
-__device__ void load_so_far(typename DqueryPart<kDim>::Sum& before, const DqueryPart<kDim>& part, const float* so_far) {
+__device__ void load_so_far(typename DqueryPart<kDim>::Sum& sum, const Arguments& a, const Head& head, int query_tile,
+                            int key_tile) {
+    const int first_query = query_tile * kQueries;
+    const DqueryPart<kDim> part(head, first_query);
+    if (key_tile == head.first_key_tile(query_tile)) return;
+    const float* so_far = part.so_far(a, head, first_query);
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -305,8 +344,8 @@ __device__ void load_so_far(typename DqueryPart<kDim>::Sum& before, const Dquery
 #pragma unroll
             for (int n = 0; n < part.kPieces; ++n) {
                 const Floats2 x = load2(so_far + (16 * m + 8 * half) * kDim + 8 * n);
-                before[m][n][2 * half] = x.value[0];
-                before[m][n][2 * half + 1] = x.value[1];
+                sum[m][n][2 * half] = x.value[0];
+                sum[m][n][2 * half + 1] = x.value[1];
             }
         }
     }
@@ -329,13 +368,11 @@ __device__ void store_so_far(float* so_far, const DqueryPart<kDim>& part, const 
 
 /// Adds a key tile to dq of a tile of queries, and writes it after the last one.
 template <int kDim>
-__device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile) {
+__device__ void add_dquery(typename DqueryPart<kDim>::Sum& sum, const Tiles& tiles, const Arguments& a,
+                           const Head& head, int query_tile, int key_tile) {
     const int first_query = query_tile * kQueries, keys = head.length - key_tile * kKeys;
     const DqueryPart<kDim> part(head, first_query);
     if (part.row >= part.rows) return;
-    float* so_far = part.so_far(a, head, first_query);
-    typename DqueryPart<kDim>::Sum before = {}, sum = {};
-    if (key_tile != head.first_key_tile(query_tile)) load_so_far<kDim>(before, part, so_far);
     const int lane = part.thread % kWarpThreads;
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
@@ -353,17 +390,11 @@ __device__ void add_dquery(const Tiles& tiles, const Arguments& a, const Head& h
             for (int m = 0; m < kM; ++m) add_product(&sum[m][2 * n], left[m], right);
         }
     }
-    float factor[kM][2];
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-        factor[m][0] = factor[m][1] = a.scale * a.drop.keep_scale;
-#pragma unroll
-        for (int n = 0; n < part.kPieces; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) sum[m][n][i] += before[m][n][i];
-        }
+    if (key_tile != head.last_key_tile(query_tile)) {
+        return store_so_far<kDim>(part.so_far(a, head, first_query), part, sum);
     }
-    if (key_tile != head.last_key_tile(query_tile)) return store_so_far<kDim>(so_far, part, sum);
+    const float scale = a.scale * a.drop.keep_scale;
+    const float factor[kM][2] = {{scale, scale}, {scale, scale}};
     store_rounded<kDim>(tiles.queries, part.row, part.piece, sum, factor);
     warp_barrier();  // the warp's part of dq is written
     const std::int64_t stride = 3 * a.packing.hidden;
@@ -437,12 +468,14 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
             if (warp_key >= head.length || tile * kQueries + row >= head.length) break;
             add_chunk<kDim, kDrops>(sums, held, now, a, head, tile * kQueries, row, warp_key);
         }
+        typename DqueryPart<kDim>::Sum dquery = {};
+        load_so_far<kDim>(dquery, a, head, tile, key_tile);
         block_barrier();  // the gradients of scores are written; queries and statistics are read
         if (tile < last_tile) {
             write_statistics(tiles.statistics, a, head, (tile + 1) * kQueries);
             if constexpr (kDrops) write_keep<kDim>(tiles, a, head, tile + 1, key_tile);
         }
-        add_dquery<kDim>(now, a, head, tile, key_tile);
+        add_dquery<kDim>(dquery, now, a, head, tile, key_tile);
     }
     block_barrier();  // all have read the keys
     write_sums(sums, tiles, a, head, key_tile * kKeys);

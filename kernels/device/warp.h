@@ -60,6 +60,15 @@ __device__ inline std::uint32_t warp_ballot(bool predicate, Site site = Site::he
 #endif
 }
 
+/// How many lanes a ballot counts.
+__device__ inline int count_votes(std::uint32_t votes) {
+#ifdef CLOZE_EMULATED
+    return __builtin_popcount(votes);
+#else
+    return __popc(votes);
+#endif
+}
+
 /// Waits for all lanes; what each wrote to memory before, all see after.
 __device__ inline void warp_barrier(Site site = Site::here()) {
 #ifdef CLOZE_EMULATED
@@ -83,6 +92,19 @@ __device__ inline float warp_max(float value, Site site = Site::here()) {
         value = fmaxf(value, shuffle_xor(value, lane_mask, site));
     }
     return value;
+}
+
+/// Largest over the lanes, in every lane: one instruction, whose result takes no register of each lane.
+__device__ inline std::int32_t warp_max(std::int32_t value, [[maybe_unused]] Site site = Site::here()) {
+#ifdef CLOZE_EMULATED
+    for (int lane_mask = kWarpThreads / 2; lane_mask > 0; lane_mask /= 2) {
+        const std::int32_t other = shuffle_xor(value, lane_mask, site);
+        value = other > value ? other : value;
+    }
+    return value;
+#else
+    return __reduce_max_sync(kWholeWarp, value);
+#endif
 }
 
 }  // namespace cloze

@@ -3,54 +3,21 @@
 #include "kernels/attention.h"
 
 #include "kernels/core/contract.h"
-#include "tests/kernels/op_testing.h"
+#include "tests/kernels/plain_attention.h"
 
 using namespace cloze;
 using namespace cloze::test;
 
 namespace {
 
-constexpr Visible kEveryVisible[] = {Visible::all, Visible::past, Visible::future, Visible::strict_past,
-                                     Visible::strict_future};
-
-struct Case {
-    std::vector<std::int32_t> lengths;
-    std::int64_t heads, head_dim;
-    Visible visible = Visible::all;
-    double dropout = 0;
-    std::int64_t before = 0;  // rows ahead of the first sequence
-    std::int64_t after = 3;   // unused rows behind the last
-
-    std::int64_t hidden() const { return heads * head_dim; }
-    std::int64_t sequences() const { return static_cast<std::int64_t>(lengths.size()); }
-    std::int64_t tokens() const {
-        std::int64_t sum = before + after;
-        for (const std::int32_t length : lengths) sum += length;
-        return sum;
-    }
-    Array offset() const {
-        Array offset(DType::i32, sequences() + 1);
-        double row = static_cast<double>(before);
-        for (std::int64_t s = 0; s <= sequences(); ++s) {
-            offset.set(s, row);
-            if (s < sequences()) row += lengths[static_cast<std::size_t>(s)];
-        }
-        return offset;
-    }
-    Array samples() const {
-        Array samples(DType::u64, sequences());
-        for (std::int64_t s = 0; s < sequences(); ++s)
-            samples.set(s, static_cast<double>((std::int64_t{1} << 33) + 7 * s));
-        return samples;
-    }
-};
-
-const StepState kState{.step = 5, .dropout_key = {0x1234567u, 0x89abcdefu}};
-constexpr std::int32_t kLayer = 3;
+using Case = AttentionCase;
 
 AttentionDropout dropout_of(const Case& c, const Array& samples) {
     if (c.dropout == 0) return {};
-    return {.probability = c.dropout, .layer = kLayer, .state = &kState, .sequence_sample = samples.tensor()};
+    return {.probability = c.dropout,
+            .layer = kAttentionLayer,
+            .state = &kAttentionState,
+            .sequence_sample = samples.tensor()};
 }
 
 struct Forward {
@@ -94,105 +61,6 @@ Array run_backward(const Case& c, const Array& qkv, const Array& dy, const Forwa
     return dqkv;
 }
 
-bool sees(Visible visible, std::int64_t i, std::int64_t j) {
-    switch (visible) {
-        case Visible::all: return true;
-        case Visible::past: return j <= i;
-        case Visible::future: return j >= i;
-        case Visible::strict_past: return j < i;
-        case Visible::strict_future: return j > i;
-    }
-    return false;
-}
-
-/// The mapping of kernels/core/dropout.h, one probability at a time: 0 or one over the keep rate.
-double keep_factor(const Case& c, std::int64_t sequence, std::int64_t head, std::int64_t query, std::int64_t key) {
-    if (c.dropout == 0) return 1;
-    const DropoutRate rate = attention_dropout_rate(c.dropout);
-    const DropoutKey dropout_key{kState.dropout_key, kLayer, DropoutSite::attention_probabilities};
-    const auto sample = static_cast<std::uint64_t>((std::int64_t{1} << 33) + 7 * sequence);
-    const auto q = static_cast<std::uint32_t>(query), k = static_cast<std::uint32_t>(key);
-    const PhiloxBits bits =
-        attention_dropout_bits(dropout_key, sample, static_cast<std::uint32_t>(head), q / 16, k / 64, q % 8, k % 8);
-    return attention_dropout_value(bits, q % 16 / 8, k % 64 / 8) < rate.threshold ? 0 : rate.keep_scale();
-}
-
-struct Plain {
-    Forward forward;
-    Array dqkv;
-};
-
-/// One head of one sequence by the formulas of the header, nothing shared with the op. `store`: the type in which
-/// scores, probabilities and their gradients are kept between the loops.
-void plain_head(Plain& out, const Case& c, const Array& qkv, const Array& dy, DType store, std::int64_t sequence,
-                std::int64_t first_row, std::int64_t head) {
-    const std::int64_t n = c.lengths[static_cast<std::size_t>(sequence)], dim = c.head_dim, hidden = c.hidden();
-    const double scale = 1 / std::sqrt(static_cast<double>(dim));
-    const auto at = [&](const Array& x, std::int64_t row, std::int64_t part, std::int64_t d) {
-        return x.get(first_row + row, part * hidden + head * dim + d);
-    };
-    const auto add = [&](std::int64_t row, std::int64_t part, std::int64_t d, double value) {
-        const std::int64_t column = part * hidden + head * dim + d;
-        out.dqkv.set(first_row + row, column, out.dqkv.get(first_row + row, column) + value);
-    };
-    for (std::int64_t i = 0; i < n; ++i) {
-        std::vector<double> p(static_cast<std::size_t>(n), 0), dp = p;
-        double maximum = -std::numeric_limits<double>::infinity(), sum = 0, delta = 0;
-        std::vector<double> score = p;
-        for (std::int64_t j = 0; j < n; ++j) {
-            double& s = score[static_cast<std::size_t>(j)];
-            for (std::int64_t d = 0; d < dim; ++d) s += at(qkv, i, 0, d) * at(qkv, j, 1, d) * scale;
-            s = stored_as(store, s);
-            if (sees(c.visible, i, j)) maximum = std::max(maximum, s);
-        }
-        for (std::int64_t j = 0; j < n; ++j)
-            if (sees(c.visible, i, j)) sum += std::exp(score[static_cast<std::size_t>(j)] - maximum);
-        out.forward.log_sum_exp.set(head, first_row + i, maximum + std::log(sum));
-        for (std::int64_t j = 0; j < n; ++j) {
-            if (!sees(c.visible, i, j)) continue;
-            const auto index = static_cast<std::size_t>(j);
-            const double keep = keep_factor(c, sequence, head, i, j);
-            p[index] = stored_as(store, std::exp(score[index] - maximum) / sum);
-            const double dropped = stored_as(store, p[index] * keep);
-            for (std::int64_t d = 0; d < dim; ++d) {
-                const std::int64_t column = head * dim + d;
-                const double dyd = dy.get(first_row + i, column);
-                out.forward.y.set(first_row + i, column,
-                                  out.forward.y.get(first_row + i, column) + dropped * at(qkv, j, 2, d));
-                dp[index] += dyd * at(qkv, j, 2, d) * keep;
-                add(j, 2, d, dropped * dyd);
-            }
-            dp[index] = stored_as(store, dp[index]);
-            delta += p[index] * dp[index];
-        }
-        for (std::int64_t j = 0; j < n; ++j) {
-            const auto index = static_cast<std::size_t>(j);
-            const double ds = stored_as(store, p[index] * (dp[index] - delta));
-            for (std::int64_t d = 0; d < dim; ++d) {
-                add(i, 0, d, ds * at(qkv, j, 1, d) * scale);
-                add(j, 1, d, ds * at(qkv, i, 0, d) * scale);
-            }
-        }
-    }
-}
-
-/// Sums in double; what is stored is rounded to `store`.
-Plain plain_attention(const Case& c, const Array& qkv, const Array& dy, DType store = DType::f64) {
-    Plain out{{Array(DType::f64, c.tokens(), c.hidden()), Array(DType::f64, c.heads, c.tokens())},
-              Array(DType::f64, c.tokens(), 3 * c.hidden())};
-    out.forward.y.fill(0);
-    out.forward.log_sum_exp.fill(-std::numeric_limits<double>::infinity());
-    out.dqkv.fill(0);
-    std::int64_t row = c.before;
-    for (std::int64_t s = 0; s < c.sequences(); ++s) {
-        for (std::int64_t head = 0; head < c.heads; ++head) plain_head(out, c, qkv, dy, store, s, row, head);
-        row += c.lengths[static_cast<std::size_t>(s)];
-    }
-    out.forward.y = out.forward.y.as(store);
-    out.dqkv = out.dqkv.as(store);
-    return out;
-}
-
 /// Contents on used rows; unused ones hold garbage that must not matter.
 Array random_rows(const Case& c, DType dtype, std::int64_t cols, std::uint64_t seed, double size) {
     return random_array(dtype, c.tokens(), cols, seed, -size, size);
@@ -200,23 +68,24 @@ Array random_rows(const Case& c, DType dtype, std::int64_t cols, std::uint64_t s
 
 void compare_with_plain(const Case& c, DType dtype, double tolerance) {
     const Array qkv = random_rows(c, dtype, 3 * c.hidden(), 1, 2), dy = random_rows(c, dtype, c.hidden(), 2, 1);
-    const Plain plain = plain_attention(c, qkv, dy);
+    const PlainAttention plain = plain_attention(c, qkv, dy);
     const Forward forward = run_forward(c, qkv);
     INFO("visible " << static_cast<int>(c.visible) << " dropout " << c.dropout << " head_dim " << c.head_dim);
-    CHECK(worst_difference(forward.y, plain.forward.y) <= tolerance);
-    CHECK(worst_difference(forward.log_sum_exp, plain.forward.log_sum_exp) <= 4 * tolerance);
+    CHECK(worst_difference(forward.y, plain.y) <= tolerance);
+    CHECK(worst_difference(forward.log_sum_exp, plain.log_sum_exp) <= 4 * tolerance);
     CHECK(worst_difference(run_backward(c, qkv, dy, forward), plain.dqkv) <= 8 * tolerance);
 }
 
 void compare_bf16_with_plain(const Case& c) {
     const Array qkv = random_rows(c, DType::bf16, 3 * c.hidden(), 1, 2),
                 dy = random_rows(c, DType::bf16, c.hidden(), 2, 1);
-    const Plain exact = plain_attention(c, qkv, dy), rounded = plain_attention(c, qkv, dy, DType::bf16);
+    const PlainAttention exact = plain_attention(c, qkv, dy),
+                         rounded = plain_attention(c, qkv, dy, {DType::bf16, DType::bf16});
     const Forward forward = run_forward(c, qkv);
     const Array dqkv = run_backward(c, qkv, dy, forward);
     INFO("visible " << static_cast<int>(c.visible) << " dropout " << c.dropout);
-    check_bf16("y", {forward.y, exact.forward.y, rounded.forward.y});
-    CHECK(worst_difference(forward.log_sum_exp, exact.forward.log_sum_exp) <= 1.6e-5);  // f32, from the same inputs
+    check_bf16("y", {forward.y, exact.y, rounded.y});
+    CHECK(worst_difference(forward.log_sum_exp, exact.log_sum_exp) <= 1.6e-5);  // f32, from the same inputs
     check_bf16("dqkv", {dqkv, exact.dqkv, rounded.dqkv});
 }
 
