@@ -196,8 +196,13 @@ TEST_CASE("attention on a device has the same bits under every schedule") {
     if (!device_or_skip()) return;
     const Case c{.lengths = {130, 3, 65, 0}, .heads = 2, .visible = Visible::past, .dropout = 0.1, .after = 3};
     const Array qkv = c.rows(3 * c.hidden(), 1, 2);
+    const Array dy = c.rows(c.hidden(), 2, 1);
     const Forward first = run_forward<DeviceMemory>(c, qkv, DType::bf16);
-    for_schedules(schedules(), [&] { CHECK(run_forward<DeviceMemory>(c, qkv, DType::bf16).same_bits(first)); });
+    const Array gradient = run_backward<DeviceMemory>(c, qkv, dy, first, DType::bf16);
+    for_schedules(schedules(), [&] {
+        CHECK(run_forward<DeviceMemory>(c, qkv, DType::bf16).same_bits(first));
+        CHECK(run_backward<DeviceMemory>(c, qkv, dy, first, DType::bf16).same_bits(gradient));
+    });
 }
 
 TEST_CASE("attention on a device survives scores far outside the range of exp") {
