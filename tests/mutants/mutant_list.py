@@ -11,8 +11,9 @@ A mutant is a name at the start of a line, then indented lines:
 `in` names the file and, where the original stands in it more than once, some text: then the original is looked for from
 there to the end of that function or struct. `-` is the original, `+` the defect, both of one or more lines; blanks and
 line ends count as one blank. An original that ends in `;` or `}` is made of statements, any other is an expression;
-without `+` the statements are left out. A mutant may have several such places. The test is a name as Catch2 takes it:
-`*` stands for any beginning or end. Lines that start with `#`, and blank ones, are for the reader.
+without `+` the statements are left out. A comment at the end of an original helps to find it. A mutant may have several
+such places. The test is a name as Catch2 takes it: `*` stands for any beginning or end. Lines that start with `#`, and
+blank ones, are for the reader.
 """
 
 import re
@@ -91,8 +92,14 @@ def parsed_mutant(list_file: Path, lines: list) -> Mutant:
     return Mutant(list_file, first, name, places, caught.group(1), caught.group(2))
 
 
+def without_last_comment(code: str) -> str:
+    """Without the comment at its end: it helps to find the place, and stays."""
+    lines = code.split("\n")
+    return joined([*lines[:-1], lines[-1].split("//")[0]]).rstrip()
+
+
 def is_statement(original: str) -> bool:
-    return original.rstrip().endswith((";", "}"))
+    return without_last_comment(original).endswith((";", "}"))
 
 
 def is_expression(text: str) -> bool:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import List, NamedTuple
 
-from mutant_list import ListError, Mutant, Place, is_statement, read_lists
+from mutant_list import ListError, Mutant, Place, is_statement, read_lists, without_last_comment
 
 TOP_LEVEL_END = re.compile(r"^\}", re.MULTILINE)
 
@@ -55,7 +55,7 @@ def located(number: int, mutant: Mutant, place: Place, source: str) -> Planted:
     if match is None:
         count = len(pattern_of(place.original).findall(source, start, end))
         raise wrong(f"the original stands {count} times" + (f" after `{place.scope}`" if place.scope else ""))
-    return Planted(match.start(), match.end(), number, place)
+    return Planted(match.start(), match.start() + len(without_last_comment(match.group())), number, place)
 
 
 def rendered(source: str, start: int, end: int, planted: List[Planted]) -> str:

@@ -62,6 +62,10 @@ class Plant(unittest.TestCase):
         text = planted("idle\n  in sums.cu: int twice(\n  - work();\n  - return 2 * a;\n  + return a;\n" + CAUGHT)
         self.assertIn("{ if (mutant_is(0)) { return a; } else { work();\n    return 2 * a; } }", text)
 
+    def test_comments_tell_places_apart(self):
+        text = planted("idle\n  in sums.cu\n  - work();  // first\n" + CAUGHT)
+        self.assertIn("    { if (mutant_is(0)) {  } else { work(); } }  // first\n", text)
+
     def test_what_is_refused(self):
         for entries, words in {
                 "gone\n" + IN_SUM + "  - a - b\n  + a\n" + CAUGHT: "list.txt:2: `gone`: the original stands 0 times",
@@ -74,7 +78,7 @@ class Plant(unittest.TestCase):
                 "nothing\n" + IN_SUM + "  - a + b\n" + CAUGHT: "leaves out an expression",
                 "one\n" + IN_SUM + "  - work();\n" + CAUGHT + "one\n" + IN_SUM + "  - a + b\n  + a\n" + CAUGHT:
                     "also the name of a mutant",
-                "both\n" + IN_SUM + "  - work(); // first\n  - return a + b;\n" + CAUGHT + "ends\n"
+                "both\n" + IN_SUM + "  - work();  // first\n  - return a + b;\n" + CAUGHT + "ends\n"
                 + IN_SUM + "  - return a + b;\n  - }\n" + CAUGHT: "two originals overlap"}.items():
             with self.assertRaises(ListError, msg=entries) as caught:
                 planted(entries)
