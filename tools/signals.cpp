@@ -50,6 +50,8 @@ StopSignals::StopSignals(const char* first, const char* later) {
 }
 
 StopSignals::~StopSignals() {
+    // On the way out with its own exit code: one more Ctrl-C must not take that, and the message, away.
+    if (requested()) return;
     for (std::size_t i = 0; i < kStopping.size(); ++i) sigaction(kStopping[i], &previous[i], nullptr);
     sigaction(SIGPIPE, &previous_pipe, nullptr);
 }

@@ -51,14 +51,16 @@ TEST_CASE("Ctrl-C is answered at once, and again") {
     Workshop shop;
     shop.with_dataset();
     // Steps long enough that the second signal comes within the first's.
-    std::vector<std::string> arguments = shop.pretrain("run", 1000000, {"--log-every", "1"});
+    std::vector<std::string> arguments = shop.pretrain("run", 300, {"--log-every", "1"});
     *std::next(std::find(arguments.begin(), arguments.end(), "--global-batch-size")) = "20000";
     Program program(arguments);
     REQUIRE(program.printed("step 1/"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the next step has begun
     program.send(SIGINT);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));  // two at once would be one
     program.send(SIGINT);
     const Ended stopped = program.wait();
+    INFO("signal " << stopped.signal << ", standard error: " << stopped.err << "standard output: " << stopped.out);
     CHECK(stopped.exit_code == 75);
     CHECK(stopped.err.find("stopping after this step") != std::string::npos);
     CHECK(stopped.err.find("still finishing the step") != std::string::npos);
