@@ -5,8 +5,8 @@
 namespace cloze {
 
 /// Installs the handlers while it lives, and lets writing to a closed pipe fail instead of ending the process. One at a
-/// time. A signal that was ignored before (nohup) stays ignored. Once one has come the handlers stay, so that another does
-/// not end the process on its way out.
+/// time. A signal that was ignored before (nohup) stays ignored. Once one has come the handlers stay, so that another
+/// does not end the process on its way out.
 class StopSignals {
 public:
     /// What Ctrl-C is answered with, the first time and later ones. String literals: a handler prints them.

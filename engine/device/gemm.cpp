@@ -220,6 +220,9 @@ void gemm(const Gemm& arguments, Stream) {
     const Shape shape = require_gemm(arguments);
     if (shape.m == 0 || shape.n == 0) return;
     if (shape.k == 0 && arguments.accumulate) return;
+#ifdef CLOZE_ONEDNN
+    const onednn::SignalsWait signals_wait;
+#endif
     visit_float(arguments.a.dtype, [&]<typename Storage>() {
         if (arguments.d.dtype == DType::f32)
             run<Storage, float>(arguments, shape);

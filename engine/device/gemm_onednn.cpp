@@ -11,6 +11,22 @@
 namespace cloze::onednn {
 namespace {
 
+sigset_t all_but_faults() {
+    sigset_t set;
+    sigfillset(&set);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&set, fault);
+    return set;
+}
+
+/// Thread 0 of a team is the one that called gemm(); it has its SignalsWait.
+void block_signals_of_helper() {
+    if (omp_get_thread_num() == 0) return;
+    thread_local bool blocked = false;
+    if (blocked) return;
+    const sigset_t set = all_but_faults();
+    blocked = pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0;
+}
+
 /// oneDNN runs sequentially inside an active parallel region, but not in a region of one thread, nor outside of one.
 class OneThread {
 public:
@@ -62,7 +78,17 @@ void call_library(const TileProduct& t) {
 
 }  // namespace
 
+SignalsWait::SignalsWait() {
+    const sigset_t set = all_but_faults();
+    pthread_sigmask(SIG_BLOCK, &set, &before_);
+}
+
+SignalsWait::~SignalsWait() {
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
 void multiply(const TileProduct& product) {
+    block_signals_of_helper();
     const OneThread one_thread;
     if (!worth_a_copy(product.a, product.m) && !worth_a_copy(product.b, product.n)) return call_library(product);
     thread_local host::Buffer<float> a_buffer, b_buffer;

@@ -251,7 +251,8 @@ void load_exactly(const SafetensorsReader& file, const ParameterView& view, cons
 LoadedModel::LoadedModel(const fs::path& folder, bool next_sentence)
     : config_(read_config(folder / "config.json")),
       table_(parameter_table(config_)),
-      values_(static_cast<std::size_t>(table_.elements)) {
+      memory_(table_.elements * size_of(DType::f32), (folder / "config.json").string() + ": the model",
+              "correct the file, or take a smaller model") {
     LoadReport report = load_weights(folder, weights(), {.refuse = false});
     if (!next_sentence) {
         std::erase_if(report.missing, [](const std::string& name) {

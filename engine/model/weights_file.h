@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/arena.h"
 #include "engine/files/safetensors.h"
 #include "engine/model/initialization.h"
 
@@ -49,12 +50,14 @@ public:
     LoadedModel& operator=(const LoadedModel&) = delete;
 
     const BertConfig& config() const { return config_; }
-    ParameterView weights() { return {&table_, Tensor::host(values_.data(), table_.elements)}; }
+    ParameterView weights() {
+        return {&table_, Tensor::host(reinterpret_cast<float*>(memory_.data()), table_.elements)};
+    }
 
 private:
     BertConfig config_;
     ParameterTable table_;
-    std::vector<float> values_;
+    HostBlock memory_;
 };
 
 }  // namespace cloze

@@ -3,8 +3,10 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <limits>
+#include <sys/time.h>
 #include <vector>
 
 #include "engine/device/gemm_speed.h"
@@ -187,6 +189,44 @@ TEST_CASE("gemm gives the same bits at 1, 2 and 3 threads") {
     check_threads<float, float>({1500, 1600, 9, false, true, false, false, 0});
 }
 #endif
+
+TEST_CASE("signals in the middle of products change nothing") {
+    static volatile std::sig_atomic_t signals = 0;
+    struct sigaction count {};
+    struct sigaction before {};
+    count.sa_handler = [](int) { signals = signals + 1; };
+    count.sa_flags = SA_RESTART;
+    REQUIRE(sigaction(SIGALRM, &count, &before) == 0);
+    const auto send_every = [](suseconds_t microseconds) {
+        const itimerval period{{0, microseconds}, {0, microseconds}};
+        REQUIRE(setitimer(ITIMER_REAL, &period, nullptr) == 0);
+    };
+    const std::int64_t m = 256, n = 128, k = 600;
+    std::vector<float> a(static_cast<std::size_t>(m * k)), b(static_cast<std::size_t>(n * k));
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(i % 7) - 3;
+    for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(i % 5) - 2;
+    std::vector<float> expected, d(static_cast<std::size_t>(m * n));
+    for (int round = 0; round < 300; ++round) {
+        for (const bool transpose : {false, true}) {
+            gemm({.d = Tensor::host(d.data(), m, n),
+                  .a = transpose ? Tensor::host(a.data(), k, m) : Tensor::host(a.data(), m, k),
+                  .b = transpose ? Tensor::host(b.data(), n, k) : Tensor::host(b.data(), k, n),
+                  .transpose_a = transpose,
+                  .transpose_b = transpose},
+                 {});
+            if (round == 0) {
+                expected.insert(expected.end(), d.begin(), d.end());
+            } else {
+                const auto* start = expected.data() + (transpose ? d.size() : 0);
+                REQUIRE(std::equal(d.begin(), d.end(), start));
+            }
+        }
+        if (round == 0) send_every(100);
+    }
+    send_every(0);
+    CHECK(signals > 0);
+    sigaction(SIGALRM, &before, nullptr);
+}
 
 TEST_CASE("gemm names what is wrong with its arguments") {
     Guarded<float> output(4, 4, 0, 1), left(4, 4, 0, 2), right(5, 4, 0, 3), row(1, 4, 0, 4);

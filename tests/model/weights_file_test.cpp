@@ -419,6 +419,18 @@ TEST_CASE("a folder without usable weights is refused with what to do") {
     REQUIRE_THAT(fixture.refusal(false), Contains("no tensor of a BERT encoder"));
 }
 
+TEST_CASE("a configuration of a model larger than the machine is refused, not tried") {
+    const TemporaryFolder folder;
+    BertConfig config;
+    config.hidden_size = 1 << 16;
+    config.num_hidden_layers = 4095;
+    config.num_attention_heads = 1024;
+    config.intermediate_size = 1 << 20;
+    write_file(folder.path() / "config.json", config_json(config, "BertForPreTraining"));
+    CHECK_THROWS_WITH(LoadedModel(folder.path(), true),
+                      Catch::Contains("config.json: the model needs") && Catch::Contains("correct the file"));
+}
+
 TEST_CASE("moments load exactly or not at all") {
     Fixture fixture;
     OutputFile output(fixture.folder.path() / "optimizer.safetensors");

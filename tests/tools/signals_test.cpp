@@ -60,6 +60,7 @@ TEST_CASE("Ctrl-C is answered at once, and again") {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));  // two at once would be one
     program.send(SIGINT);
     const Ended stopped = program.wait();
+    INFO("signal " << stopped.signal << ", standard error: " << stopped.err << "standard output: " << stopped.out);
     CHECK(stopped.exit_code == 75);
     CHECK(stopped.err.find("stopping after this step") != std::string::npos);
     CHECK(stopped.err.find("still finishing the step") != std::string::npos);
