@@ -104,7 +104,12 @@ train() {
 
 show() {
     step "6/6  what it learned"
-    "$cloze" evaluate --checkpoint "$run/model" --data "$run/data"
+    if compgen -G "$run/data/heldout-*.shard" >/dev/null; then
+        "$cloze" evaluate --checkpoint "$run/model" --data "$run/data"
+    else
+        echo "The text is one document, so nothing of it could be held out to measure on: separate documents by blank"
+        echo "lines, or give several files."
+    fi
     echo
     "$cloze" fill-mask --checkpoint "$run/model" --top-k 3 "${examples[@]}"
     cat <<END

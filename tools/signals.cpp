@@ -1,6 +1,7 @@
 #include "tools/signals.h"
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <unistd.h>
@@ -10,8 +11,10 @@ namespace {
 
 constexpr std::array kStopping = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
-volatile std::sig_atomic_t last_signal = 0;
-volatile std::sig_atomic_t interrupted = 0;
+// Atomic, since any thread may be the one that takes the signal.
+std::atomic<int> last_signal = 0;
+std::atomic<bool> interrupted = false;
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free, "safe in a handler");
 const char* answer = "";
 const char* answer_again = "";
 std::array<struct sigaction, kStopping.size()> previous;
@@ -26,14 +29,14 @@ void on_signal(int number) {
     last_signal = number;
     if (number != SIGINT) return;
     say(interrupted ? answer_again : answer);
-    interrupted = 1;
+    interrupted = true;
 }
 
 }  // namespace
 
 StopSignals::StopSignals(const char* first, const char* later) {
     last_signal = 0;
-    interrupted = 0;
+    interrupted = false;
     answer = first;
     answer_again = later;
     struct sigaction action {};

@@ -6,14 +6,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# Writes down how it was called and leaves what the real one leaves; FAIL names a command that ends with FAIL_CODE.
+# Writes down how it was called and leaves what the real one leaves; FAIL names a command that ends with FAIL_CODE. A
+# text of ONE_DOCUMENT has nothing held out.
 cat >"$folder/cloze" <<'END'
 #!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 echo "output of $1"
 [ "$1" != "${FAIL:-}" ] || exit "$FAIL_CODE"
+command=$1
 while [ $# -gt 1 ]; do
-    [ "$1" != --output ] || echo result >"$2"
+    if [ "$1" = --output ] && [ "$command" = prepare ]; then
+        mkdir -p "$2"
+        [ -n "${ONE_DOCUMENT:-}" ] || touch "$2/heldout-00000.shard"
+    elif [ "$1" = --output ]; then
+        echo result >"$2"
+    fi
     shift
 done
 END
@@ -59,8 +66,11 @@ FAIL=prepare FAIL_CODE=4 quickstart 4 'output of prepare' "$folder/one.txt"
 expect_calls vocab prepare
 quickstart 0 'Try next' "$folder/one.txt"
 expect_calls prepare pretrain evaluate fill-mask
+echo "Fourth text." >>"$folder/one.txt"
+ONE_DOCUMENT=yes quickstart 0 'nothing of it could be held out' "$folder/one.txt"
+expect_calls vocab prepare pretrain fill-mask
 quickstart 3 'cannot read .*/missing.txt: does it exist' "$folder/missing.txt"
 quickstart 2 'bash tools/quickstart.sh \[TEXT...\]' --unknown
 quickstart 0 'bash tools/quickstart.sh \[TEXT...\]' --help
-[ "$(find "$folder/runs" -mindepth 1 -maxdepth 1 -type d | wc -l)" = 4 ]
+[ "$(find "$folder/runs" -mindepth 1 -maxdepth 1 -type d | wc -l)" = 5 ]
 echo "quickstart.sh: every case as expected"
