@@ -85,7 +85,7 @@ TEST_CASE("cross_entropy on a device is as near to its definition as the plain l
         check_case({dtype, 2, 30522, 30528, 1});
         check_case({dtype, 1, 30522, 30522, 1});
     }
-    check_case({DType::f32, 1, 60001, 60008, 1});  // read twice: more than any shared memory holds
+    check_case({DType::f32, 1, 60001, 60008, 1});   // read twice: more than any shared memory holds
     check_case({DType::bf16, 1, 40001, 40008, 1});  // more than is copied at once
     check_case({DType::bf16, 1, 50001, 50008, 1});  // read twice
 }
