@@ -1,4 +1,23 @@
-// Attention on a device, backward.
+// Attention on a device, backward: five products a tile, no atomics, the same bits in every run.
+//
+// A block takes a head of a sequence. It goes over tiles of 128 keys, and for each over tiles of 64 queries. dk and dv
+// of a key tile stay in registers; dq of the key tiles so far is a sum in scratch, in f32, which each thread adds to
+// where it alone has written. The first key tile writes it, the last one reads it and writes dq: where a sequence has
+// one tile, nothing passes scratch. Why so:
+//
+//   one block a head      two kernels, one of key tiles for dk and dv and one of query tiles for dq, need no scratch
+//                         and spread a long sequence over blocks, but compute scores and dropout twice: 7 products for
+//                         5, and 26 bytes an element for 16 where memory is the limit. The price here: up to 24 bytes
+//                         an element of scratch, and few blocks where few sequences are long. The longest come first.
+//   transposed scores     a warp owns 32 keys, so that probabilities and gradients of scores are left factors of dv
+//                         and dk as they stand in registers. Only dq needs them through shared memory, 16 KiB a tile.
+//   chunks of 16 queries  a warp's scores and their gradients then take 32 registers beside 128 of dk and dv. Chunks of
+//                         32 spill.
+//
+// Two blocks a multiprocessor: up to 255 registers a thread, 80.5 KiB of shared memory (keys, values, gradients of
+// scores 16 KiB each; two stages of queries and dy 32 KiB; statistics). Cards of 100 KiB hold one block.
+//
+// Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by tests/emulator/attention_access_test.cpp.
 #include <algorithm>
 #include <cmath>
 

@@ -1,4 +1,18 @@
-// Attention on a device, forward: FlashAttention-2 (Dao 2023) over packed sequences.
+// Attention on a device, forward: softmax taken along the way as in FlashAttention-2 (Dao 2023), over packed sequences.
+//
+// A block takes 128 queries of a head, a warp 32 of them, and goes over their keys by tiles of 64. Why these:
+//
+//   32 queries a warp  each fragment of keys and values that ldmatrix fetches serves two products. With 16 shared
+//                      memory would take longer than the tensor cores.
+//   64 keys            a Philox call serves 16 queries x 64 keys, all in one thread's fragments. Registers of a thread
+//                      at head_dim 64: 64 for y, 64 for scores, 32 for queries; 128 keys would ask 128 for scores.
+//   4 warps            two blocks a multiprocessor, at up to 255 registers a thread and 48 KiB of shared memory a
+//                      block (queries 16 KiB, two stages of keys and values 32 KiB): one takes exponentials while the
+//                      other multiplies.
+//
+// Scores of a tile stay in registers; after exponential and dropout, rounded, they are the left factors of the second
+// product. Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by
+// tests/emulator/attention_access_test.cpp.
 #include <cmath>
 
 #include "kernels/attention_tiles.cuh"

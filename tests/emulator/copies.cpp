@@ -23,7 +23,7 @@ Copies& copies_of(const Thread& thread) {
 
 void land(const PendingCopy& copy) {
     unsigned char* to = at_shared_address(copy.destination);
-    std::memcpy(to, copy.source, static_cast<std::size_t>(copy.source_bytes));
+    if (copy.source_bytes > 0) std::memcpy(to, copy.source, static_cast<std::size_t>(copy.source_bytes));
     std::memset(to + copy.source_bytes, 0, static_cast<std::size_t>(kCopyBytes - copy.source_bytes));
 }
 

