@@ -3,9 +3,11 @@
 
 import contextlib
 import io
+import os
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import plant
@@ -127,6 +129,14 @@ class Run(unittest.TestCase):
         code, output = self.outcome(wrong + idle, ["--jobs", "2"])
         self.assertEqual((code, output.splitlines()[-1]), (1, "1 of 2 mutants caught"))
         self.assertIn("SURVIVED  idle", output)
+
+    def test_samples(self):
+        entries = "".join(f"wrong {i}\n" + IN_SUM + "  - work();\n" + CAUGHT for i in range(5))
+        with unittest.mock.patch.dict(os.environ):
+            os.environ.pop("CLOZE_TEST_LONG", None)
+            self.assertIn("2 of 2 mutants caught", self.outcome(entries, ["--every", "4"])[1])
+            os.environ["CLOZE_TEST_LONG"] = "1"
+            self.assertIn("5 of 5 mutants caught", self.outcome(entries, ["--every", "4"])[1])
 
     def test_other_findings_fail(self):
         code, output = self.outcome("wrong\n" + IN_SUM + "  - work();\n  caught as race by sums\n")
