@@ -171,12 +171,18 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
 using Block = float[kM][kChunk / 8][4];      // [a warp's keys][queries of a chunk]
 using LeftFactor = std::uint32_t[kM][1][4];  // the same, rounded
 
-/// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for. Each saves
-/// a loads of 4 KiB a tile and warp.
+/// Left factors that stay in registers, of kDim / 16: all of a warp's values, and as many of its keys as there are
+/// registers for. Each saves loads of 4 KiB a tile and warp.
 template <int kDim>
-inline constexpr int kHeld = kDim == 64 ? 3 : 2;
+inline constexpr int kHeldValues = kDim / 16;
 template <int kDim>
-using HeldFactors = std::uint32_t[kHeld<kDim>][kM][4];
+inline constexpr int kHeldKeys = kDim == 64 ? 1 : 2;
+
+template <int kDim>
+struct HeldFactors {
+    std::uint32_t values[kHeldValues<kDim>][kM][4];
+    std::uint32_t keys[kHeldKeys<kDim>][kM][4];
+};
 
 __device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
     const int thread = thread_index_here();
@@ -290,12 +296,11 @@ __device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const
     if constexpr (kDrops) keep = read_keep<kDim>(tiles, row);
     Block score = {}, gradient = {};
     const int warp_row = first_key % kKeys;
-    constexpr const std::uint32_t(*kNoneHeld)[kM][4] = nullptr;
-    add_row_products<kDim, 0>(score, kNoneHeld, tiles.keys, warp_row, tiles.queries, row);
+    add_row_products<kDim, kHeldKeys<kDim>>(score, held.keys, tiles.keys, warp_row, tiles.queries, row);
     if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
-    add_row_products<kDim, kHeld<kDim>>(gradient, held, tiles.values, warp_row, tiles.dout, row);
+    add_row_products<kDim, kHeldValues<kDim>>(gradient, held.values, tiles.values, warp_row, tiles.dout, row);
     LeftFactor probability, dscore;
     differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
@@ -448,7 +453,8 @@ __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head
     wait_for_copies<0>();
     block_barrier();  // keys and values are there for all
     HeldFactors<kDim> held;
-    hold_rows<kDim>(held, tiles.values, thread_index_here() / kWarpThreads * kWarpKeys);
+    hold_rows<kDim>(held.values, tiles.values, warp_key % kKeys);
+    hold_rows<kDim>(held.keys, tiles.keys, warp_key % kKeys);
     if constexpr (kDrops) {
         block_barrier();  // all hold their values
         write_keep<kDim>(tiles, a, head, first_tile, key_tile);
