@@ -133,26 +133,35 @@ struct Sums {
     float dvalue[kM][kDim / 8][4] = {};
 };
 
-/// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head.
+/// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head. Loads of several rows a lane are on their way at
+/// once: nothing else is done meanwhile.
 template <int kDim>
 __device__ void write_delta(const Arguments& a, const Head& head) {
-    constexpr int kLanes = kDim / kPieceColumns;
+    constexpr int kLanes = kDim / kPieceColumns, kStep = kThreads / kLanes, kAtOnce = 4;
     const int column = thread_index() % kLanes * kPieceColumns;
     const std::int64_t hidden = a.packing.hidden;
     const std::int64_t start = head.first_row * hidden + head.column + column;
     float* delta = a.delta + head.head * a.packing.tokens + head.first_row;
-    for (int first = 0; first < head.length; first += kThreads / kLanes) {
-        const int row = first + thread_index() / kLanes;
-        float sum = 0;
-        if (row < head.length) {
-            const Floats8 dy = load8(a.dy + start + row * hidden);
-            const Floats8 y = load8(a.y + start + row * hidden, Cache::stream);
+    for (int first = thread_index() / kLanes; first - thread_index() / kLanes < head.length; first += kAtOnce * kStep) {
+        Floats8 dy[kAtOnce], y[kAtOnce];
 #pragma unroll
-            for (int i = 0; i < kPieceColumns; ++i) sum = fmaf(dy[i], y[i], sum);
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int row = first + i * kStep;
+            dy[i] = y[i] = {};
+            if (row >= head.length) continue;
+            dy[i] = load8(a.dy + start + row * hidden);
+            y[i] = load8(a.y + start + row * hidden, Cache::stream);
         }
 #pragma unroll
-        for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
-        if (column == 0 && row < head.length) delta[row] = sum / a.drop.keep_scale;
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int row = first + i * kStep;
+            float sum = 0;
+#pragma unroll
+            for (int c = 0; c < kPieceColumns; ++c) sum = fmaf(dy[i][c], y[i][c], sum);
+#pragma unroll
+            for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
+            if (column == 0 && row < head.length) delta[row] = sum / a.drop.keep_scale;
+        }
     }
 }
 
@@ -171,18 +180,10 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
 using Block = float[kM][kChunk / 8][4];      // [a warp's keys][queries of a chunk]
 using LeftFactor = std::uint32_t[kM][1][4];  // the same, rounded
 
-/// Left factors that stay in registers, of kDim / 16: all of a warp's values, and as many of its keys as there are
-/// registers for. Each saves loads of 4 KiB a tile and warp.
+/// A warp's values as left factors, in registers throughout a key tile. Its keys would not fit there too: they are
+/// loaded again for each chunk.
 template <int kDim>
-inline constexpr int kHeldValues = kDim / 16;
-template <int kDim>
-inline constexpr int kHeldKeys = kDim == 64 ? 1 : 2;
-
-template <int kDim>
-struct HeldFactors {
-    std::uint32_t values[kHeldValues<kDim>][kM][4];
-    std::uint32_t keys[kHeldKeys<kDim>][kM][4];
-};
+using HeldValues = std::uint32_t[kDim / 16][kM][4];
 
 __device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
     const int thread = thread_index_here();
@@ -290,17 +291,17 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 
 /// What queries [row, row + kChunk) of a tile give to dk and dv of the warp's keys, and their gradients of scores.
 template <int kDim, bool kDrops>
-__device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const Tiles& tiles, const Arguments& a,
+__device__ void add_chunk(Sums<kDim>& sums, const HeldValues<kDim>& held, const Tiles& tiles, const Arguments& a,
                           const Head& head, int first_query, int row, int first_key) {
     std::uint32_t keep = 0;
     if constexpr (kDrops) keep = read_keep<kDim>(tiles, row);
     Block score = {}, gradient = {};
     const int warp_row = first_key % kKeys;
-    add_row_products<kDim, kHeldKeys<kDim>>(score, held.keys, tiles.keys, warp_row, tiles.queries, row);
+    add_row_products<kDim, 0>(score, held, tiles.keys, warp_row, tiles.queries, row);
     if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
-    add_row_products<kDim, kHeldValues<kDim>>(gradient, held.values, tiles.values, warp_row, tiles.dout, row);
+    add_row_products<kDim, kDim / 16>(gradient, held, tiles.values, warp_row, tiles.dout, row);
     LeftFactor probability, dscore;
     differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
@@ -434,27 +435,27 @@ __device__ void start_queries(const Tiles& tiles, const Arguments& a, const Head
     start_rows<kDim, kQueries, kThreads>(tiles.dout + stage, {a.dy, hidden, row, head.column}, rows);
 }
 
+/// A tile of keys, and the first of queries that goes with it.
 template <int kDim>
 __device__ void start_keys(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
     const int row = head.first_row + key_tile * kKeys, rows = head.length - key_tile * kKeys;
     const std::int64_t hidden = a.packing.hidden;
     start_rows<kDim, kKeys, kThreads>(tiles.keys, {a.qkv + hidden, 3 * hidden, row, head.column}, rows);
     start_rows<kDim, kKeys, kThreads>(tiles.values, {a.qkv + 2 * hidden, 3 * hidden, row, head.column}, rows);
+    start_queries<kDim>(tiles, a, head, head.first_query_tile(key_tile));
+    commit_copies();
 }
 
+/// A tile of keys, which has been started, with all queries that see them.
 template <int kDim, bool kDrops>
 __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
     const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
     const int warp_key = key_tile * kKeys + warp_index() * kWarpKeys;
-    start_keys<kDim>(tiles, a, head, key_tile);
-    start_queries<kDim>(tiles, a, head, first_tile);
-    commit_copies();
     write_statistics(tiles.statistics, a, head, first_tile * kQueries);
     wait_for_copies<0>();
     block_barrier();  // keys and values are there for all
-    HeldFactors<kDim> held;
-    hold_rows<kDim>(held.values, tiles.values, warp_key % kKeys);
-    hold_rows<kDim>(held.keys, tiles.keys, warp_key % kKeys);
+    HeldValues<kDim> held;
+    hold_rows<kDim>(held, tiles.values, warp_key % kKeys);
     if constexpr (kDrops) {
         block_barrier();  // all hold their values
         write_keep<kDim>(tiles, a, head, first_tile, key_tile);
@@ -503,10 +504,14 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     tiles.dout = arena.take<std::uint32_t>(kStages * query_words(kDim), 128);
     tiles.dscores = arena.take<std::uint32_t>(kScoreWords, 128);
     tiles.statistics = arena.take<float>(2 * kQueries);
+    start_keys<kDim>(tiles, a, head, 0);
     write_delta<kDim>(a, head);
-    for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
-        block_barrier();  // delta is written; what is left of the last key tile is read
+    for (int key_tile = 0;;) {
+        block_barrier();  // delta is written
         pass_key_tile<kDim, kDrops>(tiles, a, head, key_tile);
+        if (++key_tile * kKeys >= head.length) return;
+        block_barrier();  // what the last key tile left is read
+        start_keys<kDim>(tiles, a, head, key_tile);
     }
 }
 

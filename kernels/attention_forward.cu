@@ -22,10 +22,6 @@ constexpr int kKeyOctets = kKeys / 8;
 constexpr int kStages = 2;
 constexpr float kSlack = 8;
 
-/// Left factors of a warp's queries that stay in registers, of kDim / 16: as many as there are registers for.
-template <int kDim, bool kDrops>
-inline constexpr int kHeld = kDim / 16;
-
 /// Words of a tile of keys or values.
 CLOZE_HD constexpr int key_words(int dim) {
     return kKeys * dim / 2;
@@ -58,26 +54,36 @@ struct Share {
     __device__ bool empty() const { return first_query >= sequence.length; }
 };
 
-/// Sequence b has the slots from offset[b] / kQueries + b on. They suffice: until those of b + 1 begin there are at
-/// least length / kQueries + 1, rounded down. So a block finds its share by bisection, without the host's knowing
-/// lengths.
-__device__ Share share_of(const Packing& packing, std::int64_t block) {
-    const int slot = static_cast<int>(block / packing.heads);
-    int low = 0, high = packing.sequences;
-    while (low + 1 < high) {
-        const int middle = (low + high) / 2;
-        (packing.offset[middle] / kQueries + middle <= slot ? low : high) = middle;
-    }
-    if (low >= packing.sequences) return {};
-    const int first_row = packing.offset[low], first_slot = first_row / kQueries + low;
-    const int length = slot < first_slot ? 0 : packing.offset[low + 1] - first_row;
-    return {{low, first_row, length}, static_cast<int>(block % packing.heads), (slot - first_slot) * kQueries};
+__device__ int first_slot_of(const Packing& packing, int sequence) {
+    return packing.offset[sequence] / kQueries + sequence;
 }
 
-/// What a warp sums for its rows: exponentials relative to the reference, a score that is not scaled yet. `sum` is of
-/// the lane's columns only.
+/// Sequence b has the slots from offset[b] / kQueries + b on. They suffice: until those of b + 1 begin there are at
+/// least length / kQueries + 1, rounded down. So a warp finds its share by looking at 32 sequences at a time, without
+/// the host's knowing lengths. Some slots stay empty.
+__device__ Share share_of(const Packing& packing, std::int64_t block) {
+    const int slot = static_cast<int>(block / packing.heads);
+    int sequence = 0, count = packing.sequences;  // the last one whose slots begin by then is among these
+    while (count > 1) {
+        const int step = (count + kWarpThreads - 1) / kWarpThreads, sample = lane_index() * step;
+        const bool begun = sample < count && first_slot_of(packing, sequence + sample) <= slot;
+        const int last = count_votes(warp_ballot(begun)) - 1;
+        if (last < 0) return {};
+        sequence += last * step;
+        count = count - last * step < step ? count - last * step : step;
+    }
+    if (count == 0 || first_slot_of(packing, sequence) > slot) return {};
+    const int first_row = packing.offset[sequence], length = packing.offset[sequence + 1] - first_row;
+    return {{sequence, first_row, length},
+            static_cast<int>(block % packing.heads),
+            (slot - first_slot_of(packing, sequence)) * kQueries};
+}
+
+/// A warp's rows: the queries as left factors, and what is summed over the keys, exponentials relative to the
+/// reference, a score that is not scaled yet. `sum` is of the lane's columns only.
 template <int kDim>
 struct Rows {
+    std::uint32_t queries[kDim / 16][kM][4];
     float out[kM][kDim / 8][4] = {};
     float reference[kM][2];
     float sum[kM][2] = {};
@@ -223,6 +229,42 @@ __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Argumen
                                                          a.packing.hidden, count, tile, warp_row, 0);
 }
 
+struct Tiles {
+    std::uint32_t* queries;  // [kQueries][kDim]; at the end y
+    std::uint32_t* keys;     // [stage][kKeys][kDim]
+    std::uint32_t* values;   // [stage][kKeys][kDim]
+};
+
+template <int kDim>
+__device__ void start_keys(const Tiles& tiles, const Arguments& a, const Share& share, int tile) {
+    const int stage = tile % kStages * key_words(kDim), column = share.head * kDim;
+    const int row = share.sequence.first_row + tile * kKeys, rows = share.sequence.length - tile * kKeys;
+    const std::int64_t hidden = a.packing.hidden;
+    start_rows<kDim, kKeys, kThreads>(tiles.keys + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
+    start_rows<kDim, kKeys, kThreads>(tiles.values + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
+}
+
+/// Adds a tile of keys to a warp's rows, which begin with `query`.
+template <int kDim, bool kDrops>
+__device__ void add_tile(Rows<kDim>& rows, const Tiles& tiles, const Arguments& a, const Share& share, int query,
+                         int tile) {
+    const int stage = tile % kStages * key_words(kDim), key = tile * kKeys;
+    Scores score = {};
+    add_row_products<kDim, kDim / 16>(score, rows.queries, tiles.queries, 0, tiles.keys + stage, 0);
+    if (!a.packing.sight.all(query, kWarpQueries, key, kKeys, share.sequence.length)) {
+        hide(score, a.packing.sight, query, key, share.sequence.length);
+    }
+    raise_references(rows, score, a.log2_scale);
+    Probabilities probability;
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+        exponentiate(score, rows, m, a.log2_scale);
+        round_probabilities(probability[m], score[m]);
+        if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, query + 16 * m, key);
+    }
+    add_products<kDim>(rows.out, probability, tiles.values + stage, 0);
+}
+
 template <int kDim, bool kDrops>
 __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     const Packing& packing = a.packing;
@@ -234,55 +276,34 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     });
     const Share share = share_of(packing, block_x());
     if (share.empty()) return;
-
     SharedArena arena;
-    std::uint32_t* query_tile = arena.take<std::uint32_t>(query_words(kDim), 128);
-    std::uint32_t* key_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
-    std::uint32_t* value_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
-    const int length = share.sequence.length, column = share.head * kDim;
-    const std::int64_t hidden = packing.hidden;
-    const int last_query = share.first_query + kQueries < length ? share.first_query + kQueries - 1 : length - 1;
-    const int first_tile = packing.sight.only_future ? share.first_query / kKeys : 0;
+    Tiles tiles;
+    tiles.queries = arena.take<std::uint32_t>(query_words(kDim), 128);
+    tiles.keys = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+    tiles.values = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+
+    const int length = share.sequence.length, first_query = share.first_query;
+    const int last_query = first_query + kQueries < length ? first_query + kQueries - 1 : length - 1;
+    const int first_tile = packing.sight.only_future ? first_query / kKeys : 0;
     const int last_tile = (packing.sight.only_past ? last_query : length - 1) / kKeys;
-    const auto start = [&](int tile) {
-        const int stage = tile % kStages * key_words(kDim);
-        const int row = share.sequence.first_row + tile * kKeys, rows = length - tile * kKeys;
-        start_rows<kDim, kKeys, kThreads>(key_tile + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
-        start_rows<kDim, kKeys, kThreads>(value_tile + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
-    };
-    start_rows<kDim, kQueries, kThreads>(query_tile,
-                                         {a.qkv, 3 * hidden, share.sequence.first_row + share.first_query, column},
-                                         length - share.first_query);
-    start(first_tile);
+    start_rows<kDim, kQueries, kThreads>(
+        tiles.queries, {a.qkv, 3 * packing.hidden, share.sequence.first_row + first_query, share.head * kDim},
+        length - first_query);
+    start_keys<kDim>(tiles, a, share, first_tile);
     commit_copies();
 
-    const int warp_row = warp_index() * kWarpQueries, warp_query = share.first_query + warp_row;
+    const int warp_row = warp_index() * kWarpQueries, warp_query = first_query + warp_row;
     Rows<kDim> rows;
-    std::uint32_t held[kHeld<kDim, kDrops>][kM][4];
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile has landed for all, and all have read the one before
-        if (tile < last_tile) start(tile + 1);
+        if (tile < last_tile) start_keys<kDim>(tiles, a, share, tile + 1);
         commit_copies();
         if (warp_query >= length) continue;
-        const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
-        Scores score = {};
-        if (tile == first_tile) hold_rows<kDim>(held, query_tile, warp_row);
-        add_row_products<kDim, kHeld<kDim, kDrops>>(score, held, query_tile, warp_row, key_tile + stage, 0);
-        if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
-            hide(score, packing.sight, warp_query, first_key, length);
-        }
-        raise_references(rows, score, a.log2_scale);
-        Probabilities probability;
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            exponentiate(score, rows, m, a.log2_scale);
-            round_probabilities(probability[m], score[m]);
-            if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
-        }
-        add_products<kDim>(rows.out, probability, value_tile + stage, 0);
+        if (tile == first_tile) hold_rows<kDim>(rows.queries, tiles.queries, warp_row);
+        add_tile<kDim, kDrops>(rows, tiles, a, share, warp_query, tile);
     }
-    if (warp_query < length) finish_rows(rows, query_tile, a, share);
+    if (warp_query < length) finish_rows(rows, tiles.queries, a, share);
 }
 
 template <int kDim, bool kDrops>
