@@ -1,6 +1,28 @@
-// Attention on a device, forward: FlashAttention-2 (Dao 2023) over packed sequences.
+// Attention on a device, forward: softmax taken along the way as in FlashAttention-2 (Dao 2023), over packed sequences.
+//
+// A block takes 128 queries of a head, a warp 32 of them, and goes over their keys by tiles of 64. Why these:
+//
+//   32 queries a warp   each fragment of keys and values that ldmatrix fetches serves two products. With 16 queries
+//   shared
+//                       memory would take longer than the tensor cores (512 cycles a tile for 64 queries against 413).
+//   64 keys             a Philox call serves 16 queries x 64 keys, all in one thread's fragments. Registers of a
+//   thread,
+//                       head_dim 64: 64 sums of y, 64 scores, 32 queries; 128 keys would make 224 of scores alone 128.
+//   4 warps             two blocks a multiprocessor at up to 255 registers a thread and 48 KiB of shared memory a block
+//                       (queries 16 KiB, two stages of keys and values 32 KiB): one computes exponentials while the
+//                       other multiplies.
+//
+// Scores of a tile stay in registers: exponentials, dropout, and rounded they are the left factors of the second
+// product. Per tile and head_dim 64: 2.1 MFLOP, 16 KiB from memory (the second-level cache, for queries after the first
+// 128), 64 KiB through ldmatrix, and some 690 instructions a warp, 940 with dropout, for 820 cycles of tensor cores on
+// an H100. docs/kernels.md has more.
+//
+// Tested by tests/kernels/device/attention_test.cpp, and for bank conflicts by
+// tests/emulator/attention_access_test.cpp.
+#include <algorithm>
 #include <cmath>
 
+#include "kernels/attention_packing.cuh"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/core/launch.h"
 #include "kernels/core/parallel.h"
@@ -45,39 +67,6 @@ struct Arguments {
     float log2_scale;  // of scores, for powers of two
     DropArguments drop;
 };
-
-/// A block's share: up to kQueries queries of a head of a sequence.
-struct Share {
-    Sequence sequence;
-    int head;
-    int first_query;
-    __device__ bool empty() const { return first_query >= sequence.length; }
-};
-
-__device__ int first_slot_of(const Packing& packing, int sequence) {
-    return packing.offset[sequence] / kQueries + sequence;
-}
-
-/// Sequence b has the slots from offset[b] / kQueries + b on. They suffice: until those of b + 1 begin there are at
-/// least length / kQueries + 1, rounded down. So a warp finds its share by looking at 32 sequences at a time, without
-/// the host's knowing lengths. Some slots stay empty.
-__device__ Share share_of(const Packing& packing, std::int64_t block) {
-    const int slot = static_cast<int>(block / packing.heads);
-    int sequence = 0, count = packing.sequences;  // the last one whose slots begin by then is among these
-    while (count > 1) {
-        const int step = (count + kWarpThreads - 1) / kWarpThreads, sample = lane_index() * step;
-        const bool begun = sample < count && first_slot_of(packing, sequence + sample) <= slot;
-        const int last = count_votes(warp_ballot(begun)) - 1;
-        if (last < 0) return {};
-        sequence += last * step;
-        count = count - last * step < step ? count - last * step : step;
-    }
-    if (count == 0 || first_slot_of(packing, sequence) > slot) return {};
-    const int first_row = packing.offset[sequence], length = packing.offset[sequence + 1] - first_row;
-    return {{sequence, first_row, length},
-            static_cast<int>(block % packing.heads),
-            (slot - first_slot_of(packing, sequence)) * kQueries};
-}
 
 /// A warp's rows: the queries as left factors, and what is summed over the keys, exponentials relative to the
 /// reference, a score that is not scaled yet. `sum` is of the lane's columns only.
@@ -274,7 +263,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
             a.log_sum_exp[head * packing.tokens + row] = -kInfinity;
         }
     });
-    const Share share = share_of(packing, block_x());
+    const Share share = share_of<kQueries>(packing, block_x());
     if (share.empty()) return;
     SharedArena arena;
     Tiles tiles;
@@ -308,19 +297,13 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
 
 template <int kDim, bool kDrops>
 void start(const AttentionForward& a, Stream stream) {
-    const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
-    const std::int64_t slots = sequences == 0 ? 1 : tokens / kQueries + sequences;
+    const std::int64_t slots = std::max<std::int64_t>(a.y.rows / kQueries + a.offset.cols - 1, 1);
     launch("attention_forward", forward_kernel<kDim, kDrops>,
            {.grid = {.x = slots * a.heads}, .threads = kThreads, .shared_bytes = shared_bytes(kDim)}, stream,
            Arguments{.y = a.y.data<bf16>(),
                      .log_sum_exp = a.log_sum_exp.data<float>(),
                      .qkv = a.qkv.data<bf16>(),
-                     .packing = {.offset = a.offset.data<std::int32_t>(),
-                                 .sequences = static_cast<std::int32_t>(sequences),
-                                 .heads = static_cast<std::int32_t>(a.heads),
-                                 .tokens = tokens,
-                                 .hidden = a.y.cols,
-                                 .sight = sight_of(a.visible)},
+                     .packing = packing_of(a.y, a.offset, a.heads, a.visible),
                      .log2_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(kDim))),
                      .drop = drop_arguments(a.dropout)});
 }
