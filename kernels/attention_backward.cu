@@ -5,25 +5,23 @@
 // where it alone has written. The first key tile writes it, the last one reads it and writes dq: where a sequence has
 // one tile, nothing passes scratch. Why so:
 //
-//   one block a head     two kernels, one of key tiles for dk and dv and one of query tiles for dq, need no scratch and
-//                        spread a long sequence over blocks, but compute scores and dropout twice: 7 products for 5,
-//                        and 26 bytes an element for 16 where memory is the limit. The price here: up to 24 bytes an
-//                        element of scratch, and few blocks where few sequences are long. The longest come first.
-//   transposed scores    a warp owns 32 keys, so that probabilities and gradients of scores are left factors of dv and
-//   dk
-//                        as they stand in registers. Only dq needs them through shared memory, 16 KiB a tile.
-//   chunks of 16 queries a warp's scores and their gradients then take 32 registers beside 128 of dk and dv and 32 of
-//                        values. Chunks of 32 spill.
+//   one block a head      two kernels, one of key tiles for dk and dv and one of query tiles for dq, need no scratch
+//                         and spread a long sequence over blocks, but compute scores and dropout twice: 7 products for
+//                         5, and 26 bytes an element for 16 where memory is the limit. The price here: up to 24 bytes
+//                         an element of scratch, and few blocks where few sequences are long. The longest come first.
+//   transposed scores     a warp owns 32 keys, so that probabilities and gradients of scores are left factors of dv
+//                         and dk as they stand in registers. Only dq needs them through shared memory, 16 KiB a tile.
+//   chunks of 16 queries  a warp's scores and their gradients then take 32 registers beside 128 of dk and dv and 32 of
+//                         values. Chunks of 32 spill.
 //
 // Two blocks a multiprocessor: up to 255 registers a thread, 80.5 KiB of shared memory (keys, values, gradients of
 // scores 16 KiB each; two stages of queries and dy 32 KiB; statistics). Cards of 100 KiB hold one block.
 //
-// Per tile of 64 queries x 128 keys and head_dim 64: 5.2 MFLOP, 16 KiB from memory, 272 KiB through shared memory
-// (2,200 cycles) for 2,060 cycles of tensor cores on an H100, and some 1,700 instructions a warp, 2,300 with dropout.
+// Per tile of 64 queries x 128 keys and head_dim 64: 5.2 MFLOP, 16 KiB from memory, 288 KiB through shared memory
+// (2,300 cycles) for 2,060 cycles of tensor cores on an H100, and some 1,500 instructions a warp, 2,100 with dropout.
 // docs/kernels.md has more.
 //
-// Tested by tests/kernels/device/attention_test.cpp, and for bank conflicts by
-// tests/emulator/attention_access_test.cpp.
+// Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by tests/emulator/attention_access_test.cpp.
 #include <algorithm>
 #include <cmath>
 
@@ -50,7 +48,7 @@ constexpr int kStages = 2;
 struct Arguments {
     bf16* dqkv;
     float* dquery;  // [heads][tokens][head_dim]: dq of the key tiles so far, not scaled yet
-    float* delta;   // [heads][tokens]: divided by keep_scale
+    float* delta;   // [heads][tokens]: times keep_rate
     const bf16* dy;
     const bf16* y;
     const bf16* qkv;
@@ -128,7 +126,7 @@ struct Sums {
     float dvalue[kM][kDim / 8][4] = {};
 };
 
-/// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head. Loads of several rows a lane are on their way at
+/// delta[i] = keep_rate dy[i] . y[i] for all queries of the head. Loads of several rows a lane are on their way at
 /// once: nothing else is done meanwhile.
 template <int kDim>
 __device__ void write_delta(const Arguments& a, const Head& head) {
@@ -155,7 +153,7 @@ __device__ void write_delta(const Arguments& a, const Head& head) {
             for (int c = 0; c < kPieceColumns; ++c) sum = fmaf(dy[i][c], y[i][c], sum);
 #pragma unroll
             for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
-            if (column == 0 && row < head.length) delta[row] = sum / a.drop.keep_scale;
+            if (column == 0 && row < head.length) delta[row] = sum * a.drop.keep_rate;
         }
     }
 }

@@ -2,23 +2,20 @@
 //
 // A block takes 128 queries of a head, a warp 32 of them, and goes over their keys by tiles of 64. Why these:
 //
-//   32 queries a warp   each fragment of keys and values that ldmatrix fetches serves two products. With 16 queries
-//   shared
-//                       memory would take longer than the tensor cores (512 cycles a tile for 64 queries against 413).
-//   64 keys             a Philox call serves 16 queries x 64 keys, all in one thread's fragments. Registers of a
-//   thread,
-//                       head_dim 64: 64 sums of y, 64 scores, 32 queries; 128 keys would make 224 of scores alone 128.
-//   4 warps             two blocks a multiprocessor at up to 255 registers a thread and 48 KiB of shared memory a block
-//                       (queries 16 KiB, two stages of keys and values 32 KiB): one computes exponentials while the
-//                       other multiplies.
+//   32 queries a warp  each fragment of keys and values that ldmatrix fetches serves two products. With 16 shared
+//                      memory would take longer than the tensor cores: 512 cycles against 413 for 64 queries.
+//   64 keys            a Philox call serves 16 queries x 64 keys, all in one thread's fragments. Registers of a thread
+//                      at head_dim 64: 64 for y, 64 for scores, 32 for queries; 128 keys would ask 128 for scores.
+//   4 warps            two blocks a multiprocessor, at up to 255 registers a thread and 48 KiB of shared memory a
+//                      block (queries 16 KiB, two stages of keys and values 32 KiB): one takes exponentials while the
+//                      other multiplies.
 //
-// Scores of a tile stay in registers: exponentials, dropout, and rounded they are the left factors of the second
-// product. Per tile and head_dim 64: 2.1 MFLOP, 16 KiB from memory (the second-level cache, for queries after the first
-// 128), 64 KiB through ldmatrix, and some 690 instructions a warp, 940 with dropout, for 820 cycles of tensor cores on
-// an H100. docs/kernels.md has more.
+// Scores of a tile stay in registers; after exponential and dropout, rounded, they are the left factors of the second
+// product. Per tile at head_dim 64: 2.1 MFLOP, 16 KiB from memory (mostly the second-level cache), 64 KiB through
+// ldmatrix (512 cycles), and some 690 instructions a warp, 940 with dropout, for 820 cycles of tensor cores on an H100.
+// docs/kernels.md has more.
 //
-// Tested by tests/kernels/device/attention_test.cpp, and for bank conflicts by
-// tests/emulator/attention_access_test.cpp.
+// Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by tests/emulator/attention_access_test.cpp.
 #include <algorithm>
 #include <cmath>
 
