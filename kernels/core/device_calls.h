@@ -1,9 +1,10 @@
 // The few calls by which the host commands a device: the seam between Cloze and CUDA. Three bodies, one per build:
 // device_calls_cuda.cpp, device_calls_none.cpp (every call but device_count() ends with Fault::device), and the
-// emulator's under tests/emulator. Used by device_memory, stream and device_info; everything else uses those.
+// emulator's under tests/emulator. Used by device_memory, stream, graph and device_info; everything else uses those.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "kernels/core/device_info.h"
 #include "kernels/core/stream.h"
@@ -31,6 +32,11 @@ void wait(void* event);
 void make_wait(Stream stream, void* event);
 double seconds_between(void* first, void* second);
 
+void* record_graph(Stream stream, const std::function<void()>& work);
+void destroy_graph(void* graph) noexcept;
+void launch_graph(void* graph, Stream stream);
+
+const char* kind();
 int count();
 DeviceInfo info(int device);
 void use(int device);
