@@ -14,6 +14,7 @@
 #include "engine/device/cublaslt.h"
 #include "engine/device/device_gemm.h"
 #include "kernels/core/device_memory.h"
+#include "kernels/core/launch_log.h"
 
 namespace cloze {
 
@@ -86,6 +87,7 @@ std::uint32_t alignment_of(const Tensor& x) {
 }
 
 struct Plan {
+    std::string name;  // "gemm 24576 x 1024 x 4096", for profiles
     Description description;
     Layout a, b, d;
     cublasLtMatmulAlgo_t algorithm;
@@ -103,6 +105,7 @@ public:
             describe_product(found->second, key);
             choose(found->second, key, arguments, stream);
         }
+        LaunchLog::note(found->second.name.c_str(), stream);
         run(found->second, found->second.algorithm, arguments, stream);
     }
 
@@ -142,6 +145,7 @@ private:
 };
 
 void CublasLt::describe_product(Plan& plan, const Key& key) {
+    plan.name = text("gemm ", key.m, " x ", key.n, " x ", key.k, key.out == DType::f32 ? " f32" : "");
     const auto layout = [](Layout& to, DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
         check(cublasLtMatrixLayoutCreate(to.out(), cuda_type(dtype), static_cast<std::uint64_t>(rows),
                                          static_cast<std::uint64_t>(cols), std::max(stride, rows)),

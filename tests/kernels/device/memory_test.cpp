@@ -4,6 +4,8 @@
 
 #include "kernels/core/device_info.h"
 #include "kernels/core/graph.h"
+#include "kernels/core/launch_log.h"
+#include "kernels/cast.h"
 #include "kernels/core/stream.h"
 #include "tests/kernels/device/device_testing.h"
 
@@ -104,4 +106,24 @@ TEST_CASE("an error while a graph is recorded reaches the caller, and the stream
     CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
     fill_bytes(buffer.address(), 2, 64, stream);
     wait(stream);
+}
+
+TEST_CASE("a log notes each launch of its thread while it lives") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    const DeviceArray x(DType::f32, 8, 64);
+    const auto launches = [&] {
+        fill({.y = x.tensor(), .value = 1}, stream);
+        fill({.y = x.tensor(), .value = 2}, stream);
+        LaunchLog::note("end", stream);
+    };
+    launches();
+    const LaunchLog log;
+    launches();
+    const auto entries = log.entries();
+    REQUIRE(entries.size() == 2);
+    for (const LaunchLog::Entry& entry : entries) {
+        CHECK(entry.op == "fill");
+        CHECK(entry.seconds >= 0);
+    }
 }
