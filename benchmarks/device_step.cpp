@@ -58,7 +58,8 @@ Sample random_sample(const Options& options, std::int64_t vocab_size, RandomStre
     Sample sample;
     const std::int64_t length = options.max_seq_length, masked = predictions(length);
     for (std::int64_t i = 0; i < length; ++i) {
-        sample.token_id.push_back(1000 + static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(vocab_size - 1000))));
+        sample.token_id.push_back(
+            1000 + static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(vocab_size - 1000))));
     }
     sample.first_segment = length / 2;
     sample.next_sentence_label = static_cast<std::int32_t>(random.below(2));
@@ -109,7 +110,8 @@ Json profile(Trainer& trainer, const StepBatches& step, Stream stream) {
         ++totals[entry.op].launches;
     }
     std::vector<std::pair<std::string, Total>> rows(totals.begin(), totals.end());
-    std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+    std::sort(rows.begin(), rows.end(),
+              [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
     Json ops = Json::array();
     for (const auto& [op, total] : rows) {
         ops.push_back({{"op", op}, {"launches", total.launches}, {"seconds", total.seconds}});
@@ -117,50 +119,8 @@ Json profile(Trainer& trainer, const StepBatches& step, Stream stream) {
     return ops;
 }
 
-Json run(const Options& options) {
-    Device device(0);
-    const BertConfig config = config_of(options);
-    const std::int64_t masked = predictions(options.max_seq_length);
-    const BatchCapacity capacity{.tokens = options.rows * options.max_seq_length,
-                                 .sequences = options.rows,
-                                 .masked = options.rows * masked};
-    const std::vector<StepBatches> steps = random_steps(options, config, capacity);
-    TrainerOptions trainer_options{.model = {.capacity = capacity, .working = DType::bf16, .place = Place::device},
-                                   .optimizer = {.kind = optimizer_from(options.optimizer),
-                                                 .schedule = {.kind = ScheduleKind::constant,
-                                                              .base = 1e-4,
-                                                              .warmup_steps = 0,
-                                                              .total_steps = 1000}},
-                                   .seed = 1,
-                                   .micro_batches = options.micro_batches,
-                                   .graphs = !options.no_graphs && !options.profile};
-    Trainer trainer(config, trainer_options, &device);
-    const HostCopy weights(trainer.weights(), trainer.compute());
-    initialize(weights.view(), config.initializer_range, 1, Initialization::truncated_normal);
-    weights.send();
-    trainer.weights_written();
-
-    std::vector<double> seconds;
-    Json losses = Json::array();
-    Clock::time_point last;
-    const auto finish = [&] {
-        const StepReport report = trainer.finish();
-        const Clock::time_point now = Clock::now();
-        if (report.step > options.warmup) seconds.push_back(std::chrono::duration<double>(now - last).count());
-        last = now;
-        losses.push_back(report.losses.masked_mean() + report.losses.next_sentence_mean());
-    };
-    for (int i = 0; i < options.warmup + options.steps; ++i) {
-        trainer.begin(steps[static_cast<std::size_t>(i % kStepsKept)]);
-        if (trainer.unfinished() > 1) finish();
-    }
-    while (trainer.unfinished() > 0) finish();
-    std::sort(seconds.begin(), seconds.end());
-    const double median = quantile(seconds, 0.5);
-    const double sequences = static_cast<double>(options.rows * options.micro_batches);
-    const double flops = step_flops(config, sequences, sequences * static_cast<double>(options.max_seq_length),
-                                    sequences * static_cast<double>(masked));
-    const Json ops = options.profile ? profile(trainer, steps[0], trainer.compute().stream) : Json();
+/// What was timed, without the times.
+Json described(const Options& options, const Trainer& trainer, Device& device) {
     return {{"device", device.info().name},
             {"matrix_library", device.products().library()},
             {"model", options.model},
@@ -170,16 +130,70 @@ Json run(const Options& options) {
             {"hidden_act", options.hidden_act},
             {"optimizer", options.optimizer},
             {"dropout", options.dropout},
-            {"graphs", trainer_options.graphs},
-            {"steps", seconds.size()},
-            {"seconds", median},
-            {"seconds_low_quartile", quantile(seconds, 0.25)},
-            {"seconds_high_quartile", quantile(seconds, 0.75)},
-            {"sequences_per_second", sequences / median},
-            {"tflops", flops / median * 1e-12},
-            {"memory_bytes", trainer.memory_bytes() + Device::planned_bytes()},
-            {"losses", {losses.front(), losses.back()}},
-            {"ops", ops}};
+            {"graphs", !options.no_graphs && !options.profile},
+            {"memory_bytes", trainer.memory_bytes() + Device::planned_bytes()}};
+}
+
+/// Seconds of each step after the warm-up, ascending; losses of all.
+struct Timed {
+    std::vector<double> seconds, losses;
+};
+Timed time_steps(Trainer& trainer, const std::vector<StepBatches>& steps, const Options& options) {
+    Timed timed;
+    Clock::time_point last;
+    const auto finish = [&] {
+        const StepReport report = trainer.finish();
+        const Clock::time_point now = Clock::now();
+        if (report.step > options.warmup) timed.seconds.push_back(std::chrono::duration<double>(now - last).count());
+        last = now;
+        timed.losses.push_back(report.losses.masked_mean() + report.losses.next_sentence_mean());
+    };
+    for (int i = 0; i < options.warmup + options.steps; ++i) {
+        trainer.begin(steps[static_cast<std::size_t>(i % kStepsKept)]);
+        if (trainer.unfinished() > 1) finish();
+    }
+    while (trainer.unfinished() > 0) finish();
+    std::sort(timed.seconds.begin(), timed.seconds.end());
+    return timed;
+}
+
+Json run(const Options& options) {
+    Device device(0);
+    const BertConfig config = config_of(options);
+    const std::int64_t masked = predictions(options.max_seq_length);
+    const BatchCapacity capacity{
+        .tokens = options.rows * options.max_seq_length, .sequences = options.rows, .masked = options.rows * masked};
+    const std::vector<StepBatches> steps = random_steps(options, config, capacity);
+    Trainer trainer(
+        config,
+        {.model = {.capacity = capacity, .working = DType::bf16, .place = Place::device},
+         .optimizer =
+             {.kind = optimizer_from(options.optimizer),
+              .schedule = {.kind = ScheduleKind::constant, .base = 1e-4, .warmup_steps = 0, .total_steps = 1000}},
+         .seed = 1,
+         .micro_batches = options.micro_batches,
+         .graphs = !options.no_graphs && !options.profile},
+        &device);
+    const HostCopy weights(trainer.weights(), trainer.compute());
+    initialize(weights.view(), config.initializer_range, 1, Initialization::truncated_normal);
+    weights.send();
+    trainer.weights_written();
+
+    const Timed timed = time_steps(trainer, steps, options);
+    const double median = quantile(timed.seconds, 0.5);
+    const double sequences = static_cast<double>(options.rows * options.micro_batches);
+    const double flops = step_flops(config, sequences, sequences * static_cast<double>(options.max_seq_length),
+                                    sequences * static_cast<double>(masked));
+    Json result = described(options, trainer, device);
+    result["steps"] = timed.seconds.size();
+    result["seconds"] = median;
+    result["seconds_low_quartile"] = quantile(timed.seconds, 0.25);
+    result["seconds_high_quartile"] = quantile(timed.seconds, 0.75);
+    result["sequences_per_second"] = sequences / median;
+    result["tflops"] = flops / median * 1e-12;
+    result["losses"] = {timed.losses.front(), timed.losses.back()};
+    if (options.profile) result["ops"] = profile(trainer, steps[0], trainer.compute().stream);
+    return result;
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_between(Clock::time_point first, Clock::time_point last) {
+    return std::chrono::duration<double>(last - first).count();
 }
 
 /// What happened since the last line of the log.
@@ -58,7 +58,6 @@ private:
     void train_step();
     void finish_step();
     void finish_steps();
-    void note_time(Clock::time_point start);
     void log(const StepReport& report, const StreamPlace& place);
     void guard_against_divergence(const StepReport& report);
     void evaluate();
@@ -78,6 +77,7 @@ private:
     std::unique_ptr<UnigramBaseline> baseline_;
     std::deque<StreamPlace> begun_;  // of the steps that the trainer has not finished
     Interval interval_;
+    Clock::time_point mark_{};          // until here the time of steps is counted
     double training_seconds_ = 0;       // of this process, evaluation and saving not counted
     std::int64_t steps_here_ = 0;       // of this process
     std::int64_t nonfinite_steps_ = 0;  // in a row
@@ -102,6 +102,7 @@ RunResult Run::execute() {
     require_space();
     if (handling_.preflight_only) return result_;
 
+    mark_ = Clock::now();
     while (trainer_->progress().steps < steps && !stop_requested()) {
         train_step();
         const std::int64_t done = trainer_->progress().steps;
@@ -109,6 +110,7 @@ RunResult Run::execute() {
         if (pause || !plan_.device) finish_steps();
         if (done < steps && due(done, handling_.evaluate_every)) evaluate();
         if (due(done, handling_.save_every)) save();
+        if (pause) mark_ = Clock::now();
     }
     finish_steps();
     result_.steps_done = trainer_->progress().steps;
@@ -237,13 +239,11 @@ void Run::fill_weights(const ParameterView& weights) {
 
 /// Begins a step; on a device the one before is then finished while this one runs.
 void Run::train_step() {
-    const Clock::time_point start = Clock::now();
     trainer_->begin(stream_->next());
     begun_.push_back({.epochs = stream_->epochs(),
                       .sequences = static_cast<std::int64_t>(stream_->state().sequences),
                       .fill = stream_->fill()});
     ++steps_here_;
-    note_time(start);
     if (trainer_->unfinished() > 1) finish_step();
 }
 
@@ -252,20 +252,17 @@ void Run::finish_steps() {
 }
 
 void Run::finish_step() {
-    const Clock::time_point start = Clock::now();
     const StepReport report = trainer_->finish();
-    note_time(start);
+    const Clock::time_point now = Clock::now();
+    interval_.seconds += seconds_between(mark_, now);
+    training_seconds_ += seconds_between(mark_, now);
+    mark_ = now;
     interval_.losses += report.losses;
     interval_.tokens += report.tokens;
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
     if (report.skipped || due(report.step, handling_.log_every) || report.step == steps) log(report, begun_.front());
     begun_.pop_front();
     guard_against_divergence(report);
-}
-
-void Run::note_time(Clock::time_point start) {
-    interval_.seconds += seconds_since(start);
-    training_seconds_ += seconds_since(start);
 }
 
 void Run::log(const StepReport& report, const StreamPlace& place) {
