@@ -60,6 +60,9 @@ void launch_graph(void*, Stream) {
 const char* kind() {
     return "none";
 }
+TensorMap encode_tensor_map(const BoxedMatrix&, Where) {
+    no_device();
+}
 int count() {
     return 0;
 }
@@ -67,6 +70,9 @@ DeviceInfo info(int) {
     no_device();
 }
 void use(int) {
+    no_device();
+}
+int current() {
     no_device();
 }
 
