@@ -1,0 +1,554 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention_backward_hopper.cuh"
+#include "kernels/core/launch.h"
+#include "kernels/device/math.h"
+#include "kernels/device/vector4.h"
+
+namespace cloze {
+
+namespace {
+
+using namespace attention;
+using namespace attention::backward_hopper;
+
+// ---- The loader: one lane starts all tensor copies.
+
+/// All tiles of a head, in the order in which the others take them.
+template <int kDim>
+__device__ void load_head(const Tiles& tiles, const Arguments& a, const Head& head, KeyTurn& keys, StageTurn& stage) {
+    constexpr int kWords = box_words(kDim), kBytes = box_bytes(kDim);
+    const int hidden = static_cast<int>(a.packing.hidden);
+    for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile, keys.next()) {
+        const int boxes = key_boxes(head, key_tile);
+        wait_for<Slots::keys_empty>(tiles, keys);
+        const std::uint32_t keys_full = barrier_of<Slots::keys_full>(tiles, keys.slot);
+        mbarrier_arrive_expect(keys_full, 2 * boxes * kBytes);
+        for (int box = 0; box < boxes; ++box) {
+            const int at = (2 * keys.slot + box) * kWords, row = head.first_row + key_tile * kKeys + box * kBoxRows;
+            tensor_copy(shared_address(tiles.keys + at), a.qkv, hidden + head.column, row, keys_full);
+            tensor_copy(shared_address(tiles.values + at), a.qkv, 2 * hidden + head.column, row, keys_full);
+        }
+        const int last = head.last_query_tile(key_tile);
+        for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile, stage.next()) {
+            const bool with_y = key_tile == head.first_key_tile(tile);
+            const int at = stage.slot * kWords, row = head.first_row + tile * kQueries;
+            wait_for<Slots::stage_empty>(tiles, stage);
+            const std::uint32_t full = barrier_of<Slots::stage_full>(tiles, stage.slot);
+            mbarrier_arrive_expect(full, (with_y ? 3 : 2) * kBytes);
+            tensor_copy(shared_address(tiles.queries + at), a.qkv, head.column, row, full);
+            tensor_copy(shared_address(tiles.dout + at), a.dy, head.column, row, full);
+            if (with_y) tensor_copy(shared_address(tiles.y + at), a.y, head.column, row, full);
+        }
+    }
+}
+
+/// A warp. Blocks take heads by turns, there and back, so that each has about as much to do.
+template <int kDim>
+__device__ void load(const Tiles& tiles, const Arguments& a) {
+    KeyTurn keys;
+    StageTurn stage;
+    HeadTurn turn;
+    LongestFirst<kKeys> order(a.packing);
+    for (std::int64_t round = 0;; ++round, turn.next()) {
+        const std::int64_t place = round % 2 == 0 ? block_x() : blocks_x() - 1 - block_x();
+        const Head head = head_of<kKeys, kQueries>(a.packing, order, round * blocks_x() + place, kDim);
+        if (lane_index() == 0) {
+            wait_for<Slots::head_empty>(tiles, turn);
+            tiles.heads[turn.slot] = {head.sequence, head.head, head.length, head.first_row};
+            mbarrier_arrive(barrier_of<Slots::head_full>(tiles, turn.slot));
+            load_head<kDim>(tiles, a, head, keys, stage);
+        }
+        warp_barrier();  // the others wait for the lane that loads
+        if (head.length == 0) return;
+    }
+}
+
+// ---- Helpers: what is made of a tile of queries once, for both score groups. A warp takes every third tile.
+
+/// Rows [first, end) of a tile become zero: what lies behind a sequence may be anything.
+template <int kDim>
+__device__ void clear_rows(std::uint32_t* tile, int first, int end) {
+    for (int i = first * kDim / 2 + lane_index(); i < end * kDim / 2; i += kWarpThreads) tile[i] = 0;
+}
+
+/// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
+/// and for all keys of a score group: the top bit of byte `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4,
+/// is for key octet `octet`.
+__device__ void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile, int key_tile) {
+    const int lane = lane_index(), count = key_boxes(head, key_tile) * kQueryBlocks;
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+        std::uint32_t word = 0;
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const PhiloxBits bits = drop_bits(
+                a.drop, head.sequence, head.head, query_tile * kQueryBlocks + i % kQueryBlocks,
+                key_tile * kScoreGroups + i / kQueryBlocks, lane_pair(lane) + e, lane_group(lane));
+#pragma unroll
+            for (int w = 0; w < 4; ++w) {
+                word |= (bytes_at_least(bits.word[w], a.drop.threshold) & 0x80808080u) >> (4 * e + w);
+            }
+        }
+        keep[i * kWarpThreads + lane] = word;
+    }
+}
+
+/// dy[row] . y[row], of tiles.
+template <int kDim>
+__device__ float row_product(const std::uint32_t* dout, const std::uint32_t* y, int row) {
+    float sum = 0;
+#pragma unroll 2
+    for (int piece = 0; piece < kDim / kPieceColumns; ++piece) {
+        const int word = byte_of<kDim>(row, piece) / 4;
+        const Floats8 left = load8(reinterpret_cast<const bf16*>(dout + word)),
+                      right = load8(reinterpret_cast<const bf16*>(y + word));
+#pragma unroll
+        for (int c = 0; c < kPieceColumns; ++c) sum = fmaf(left[c], right[c], sum);
+    }
+    return sum;
+}
+
+/// Everything for a tile of queries and a tile of keys that does not need products, by a warp; then the stage is ready.
+/// A lane has rows `lane` and `lane` + 32, and reads the deltas that it has written itself.
+template <int kDim, bool kDrops>
+__device__ void prepare(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile,
+                        const StageTurn& stage, const KeyTurn& keys) {
+    const int first_query = query_tile * kQueries, queries = head.length - first_query;
+    const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query);
+    const bool first_visit = key_tile == head.first_key_tile(query_tile);
+    wait_for<Slots::stage_empty>(tiles, stage);
+    if constexpr (kDrops) {
+        draw_keep(tiles.keep + stage.slot * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile, key_tile);
+    }
+    wait_for<Slots::stage_full>(tiles, stage);
+    std::uint32_t* dout = tiles.dout + stage.slot * box_words(kDim);
+#pragma unroll 1
+    for (int row = lane_index(); row < kQueries; row += kWarpThreads) {
+        float log_sum_exp = -kInfinity, delta = 0;
+        if (row < queries) {
+            log_sum_exp = a.log_sum_exp[at + row];
+            if (first_visit) {
+                delta = row_product<kDim>(dout, tiles.y + stage.slot * box_words(kDim), row) * a.drop.keep_rate;
+                a.delta[at + row] = delta;
+            } else {
+                delta = a.delta[at + row];
+            }
+        }
+        tiles.log2_sum[stage.slot * kQueries + row] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
+        tiles.delta[stage.slot * kQueries + row] = delta;
+    }
+    if (queries < kQueries) {
+        warp_barrier();  // the lanes have read dy
+        clear_rows<kDim>(tiles.queries + stage.slot * box_words(kDim), queries, kQueries);
+        clear_rows<kDim>(dout, queries, kQueries);
+    }
+    const int key_rows = head.length - key_tile * kKeys, loaded = key_boxes(head, key_tile) * kBoxRows;
+    if (query_tile == head.first_query_tile(key_tile) && key_rows < loaded) {
+        wait_for<Slots::keys_full>(tiles, keys);
+        clear_rows<kDim>(tiles.keys + 2 * keys.slot * box_words(kDim), key_rows, loaded);
+        clear_rows<kDim>(tiles.values + 2 * keys.slot * box_words(kDim), key_rows, loaded);
+    }
+    fence_async_shared();
+    arrive_at<Slots::stage_ready>(tiles, stage);
+}
+
+template <int kDim, bool kDrops>
+__device__ void help(const Tiles& tiles, const Arguments& a) {
+    const int helper = warp_index() - 1;
+    KeyTurn keys;
+    StageTurn stage;
+    HeadTurn turn;
+    for (;;) {
+        const Head head = next_head<kDim>(tiles, a.packing, turn);
+        if (head.length == 0) return;
+        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile, keys.next()) {
+            const int last = head.last_query_tile(key_tile);
+            for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile, stage.next()) {
+                if (tile % kHelpers == helper) prepare<kDim, kDrops>(tiles, a, head, tile, key_tile, stage, keys);
+            }
+        }
+    }
+}
+
+// ---- The dquery group: dq of a tile of queries, over all keys of a tile.
+
+/// Where a thread's part of dq of the key tiles so far lies: of rows r and r + 8, with r = 16 warp + lane / 4, elements
+/// 8 i to 8 i + 7 of the sum side by side in fours. Each thread reads what it has written itself.
+template <int kDim>
+__device__ float* so_far_of(const Arguments& a, const Head& head, int first_query, int row) {
+    const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query + row);
+    return a.dquery + at * kDim + 2 * lane_pair(thread_index_here());
+}
+
+__device__ int first_row_of_thread() {
+    const int thread = thread_index_here() % kGroupThreads;
+    return thread / kWarpThreads * 16 + lane_group(thread);
+}
+
+template <int kDim>
+__device__ void load_so_far(float (&sum)[kDim / 2], const Arguments& a, const Head& head, int first_query) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int row = first_row_of_thread() + 8 * half;
+        if (first_query + row >= head.length) continue;
+        const float* from = so_far_of<kDim>(a, head, first_query, row);
+#pragma unroll
+        for (int i = 0; i < kDim / 16; ++i) {
+            const Floats4 x = load4(from + 16 * i);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) sum[8 * i + e / 2 * 4 + 2 * half + e % 2] = x[e];
+        }
+    }
+}
+
+template <int kDim>
+__device__ void store_so_far(const float (&sum)[kDim / 2], const Arguments& a, const Head& head, int first_query) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int row = first_row_of_thread() + 8 * half;
+        if (first_query + row >= head.length) continue;
+        float* to = so_far_of<kDim>(a, head, first_query, row);
+#pragma unroll
+        for (int i = 0; i < kDim / 16; ++i) {
+            const int at = 8 * i + 2 * half;
+            store4(to + 16 * i, Floats4{{sum[at], sum[at + 1], sum[at + 4], sum[at + 5]}});
+        }
+    }
+}
+
+/// sum += dscores [kQueries, keys] keys [keys, kDim].
+template <int kDim>
+__device__ void multiply_dscores(float (&sum)[kDim / 2], const Tiles& tiles, int score_slot, int key_slot, int boxes,
+                                 bool accumulate) {
+    wgmma_fence();
+    for (int box = 0; box < boxes; ++box) {
+        const MatrixDescriptor left =
+            rows_descriptor<kGroupKeys>(tiles.dscores + (kScoreGroups * score_slot + box) * kPanelWords, 0);
+        const MatrixDescriptor right = rows_descriptor<kDim>(tiles.keys + (2 * key_slot + box) * box_words(kDim), 0);
+#pragma unroll
+        for (int k = 0; k < kGroupKeys / 16; ++k) {
+            wgmma_m64<kDim, true>(sum, advance(left, 32 * k), advance(right, 32 * kDim * k),
+                                  accumulate || box > 0 || k > 0);
+        }
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+    wgmma_hold(sum);
+}
+
+template <int kDim>
+__device__ void sum_dqueries(const Tiles& tiles, const Arguments& a) {
+    KeyTurn keys;
+    ScoreTurn scores;
+    HeadTurn turn;
+    float sum[kDim / 2] = {};
+    for (;;) {
+        const Head head = next_head<kDim>(tiles, a.packing, turn);
+        if (head.length == 0) return;
+        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
+            wait_for<Slots::keys_full>(tiles, keys);
+            const int last = head.last_query_tile(key_tile);
+            for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile) {
+                const int first_query = tile * kQueries;
+                const bool first_visit = key_tile == head.first_key_tile(tile);
+                if (!first_visit) load_so_far<kDim>(sum, a, head, first_query);
+                wait_for<Slots::scores_full>(tiles, scores);
+                multiply_dscores<kDim>(sum, tiles, scores.slot, keys.slot, key_boxes(head, key_tile), !first_visit);
+                arrive_at<Slots::scores_empty>(tiles, scores);
+                scores.next();
+                if (key_tile != head.last_key_tile(tile)) {
+                    store_so_far<kDim>(sum, a, head, first_query);
+                } else {
+                    const std::int64_t stride = 3 * a.packing.hidden;
+                    write_gradient<kDim>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
+                                         head.length - first_query, tiles.gradients, sum,
+                                         a.scale * a.drop.keep_scale);
+                }
+            }
+            arrive_at<Slots::keys_empty>(tiles, keys);
+            keys.next();
+        }
+    }
+}
+
+// ---- Score groups: 64 keys each. Scores and gradients of probabilities are transposed, [keys, queries], so that what
+// is made of them is a left factor of dv and dk as it stands in registers.
+
+using Block = float[kQueries / 2];                    // [a group's keys][queries]
+using LeftFactor = std::uint32_t[kQueries / 16][4];  // the same, rounded
+
+template <int kDim>
+struct Sums {
+    float dkey[kDim / 2];
+    float dvalue[kDim / 2];
+};
+
+/// product = rows [keys, kDim] times the transpose of rows [queries, kDim].
+template <int kDim>
+__device__ void start_row_products(Block& product, const std::uint32_t* keys, const std::uint32_t* queries) {
+    const MatrixDescriptor left = rows_descriptor<kDim>(keys, 0), right = rows_descriptor<kDim>(queries, 0);
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+        wgmma_m64<kQueries, false>(product, advance(left, 32 * k), advance(right, 32 * k), k > 0);
+    }
+    wgmma_commit();
+}
+
+/// sum += left [keys, queries] rows [queries, kDim].
+template <int kDim>
+__device__ void start_products(float (&sum)[kDim / 2], const LeftFactor& left, const std::uint32_t* rows,
+                               bool accumulate) {
+    const MatrixDescriptor right = rows_descriptor<kDim>(rows, 0);
+#pragma unroll
+    for (int k = 0; k < kQueries / 16; ++k) {
+        wgmma_m64<kDim, true>(sum, left[k], advance(right, 32 * kDim * k), accumulate || k > 0);
+    }
+}
+
+__device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
+    const int thread = thread_index_here(), row = thread / kWarpThreads % kGroupWarps * 16 + lane_group(thread);
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const KeyRange seen = head.sight.keys(first_query + 8 * j + lane_pair(thread) + e, head.length);
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int key = first_key + row + 8 * half;
+                if (key < seen.first || key >= seen.end) score[4 * j + 2 * half + e] = -kInfinity;
+            }
+        }
+    }
+}
+
+/// Scores become probabilities.
+__device__ void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+        const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            score[4 * j + i] = fast_exp2(fmaf(score[4 * j + i], log2_scale, -sum.value[i % 2]));
+        }
+    }
+}
+
+/// What a lane keeps of a block of 16 queries: bit 8 half + 7 - 4 e - 2 (query half) is for its key + 8 half.
+__device__ std::uint32_t read_keep(const std::uint32_t* keep, int block) {
+    const int thread = thread_index_here(), warp = thread / kWarpThreads % kGroupWarps;
+    return keep[block * kWarpThreads + thread % kWarpThreads] << (warp / 2) >> (warp % 2 * 16);
+}
+
+/// Probabilities after dropout and gradients of scores, both without the factor keep_scale, rounded.
+template <bool kDrops>
+__device__ void differentiate(LeftFactor& dropped, LeftFactor& dscore, const Block& probability, const Block& gradient,
+                              const float* deltas, const std::uint32_t* keep) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+        const Floats2 delta = load2(deltas + 8 * j + lane_pair(thread_index_here()));
+        std::uint32_t bits = 0;
+        if constexpr (kDrops) bits = read_keep(keep, j / 2);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float kept[2], ds[2];
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const int i = 4 * j + 2 * half + e;
+                const float p = probability[i];
+                if constexpr (kDrops) {
+                    kept[e] = (bits & (1u << (8 * half + 7 - 4 * e - 2 * (j % 2)))) != 0 ? p : 0.0f;
+                    ds[e] = fmaf(kept[e], gradient[i], -(p * delta.value[e]));
+                } else {
+                    kept[e] = p;
+                    ds[e] = p * (gradient[i] - delta.value[e]);
+                }
+            }
+            dropped[j / 2][j % 2 * 2 + half] = pack_bf16(kept[0], kept[1]);
+            dscore[j / 2][j % 2 * 2 + half] = pack_bf16(ds[0], ds[1]);
+        }
+    }
+}
+
+/// Transposed: row i of the panel is query i.
+__device__ void store_dscores(std::uint32_t* panel, const LeftFactor& dscore) {
+    const int thread = thread_index_here(), lane = thread % kWarpThreads;
+    const int piece = thread / kWarpThreads % kGroupWarps * 2;
+#pragma unroll
+    for (int k = 0; k < kQueries / 16; ++k) {
+        store_matrix<Transposed::yes>(address_pieces_first<kGroupKeys>(panel, 16 * k, piece, lane), dscore[k]);
+    }
+}
+
+/// A score group's way through the tiles.
+struct Place {
+    KeyTurn keys;
+    StageTurn stage;
+    ScoreTurn scores;
+};
+
+/// Starts the scores and the gradients of probabilities of the stage, as two groups of products.
+template <int kDim>
+__device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, const Place& place, int group) {
+    const int key_at = (2 * place.keys.slot + group) * box_words(kDim), at = place.stage.slot * box_words(kDim);
+    wait_for<Slots::stage_ready>(tiles, place.stage);
+    wait_for<Slots::stage_full>(tiles, place.stage);
+    wgmma_fence();
+    start_row_products<kDim>(score, tiles.keys + key_at, tiles.queries + at);
+    start_row_products<kDim>(gradient, tiles.values + key_at, tiles.dout + at);
+}
+
+template <int kDim, bool kDrops>
+__device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head, int key_tile,
+                              Place& place, int group) {
+    const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
+    const int first_key = key_tile * kKeys + group * kGroupKeys;
+    Block score, gradient;
+    start_stage<kDim>(score, gradient, tiles, place, group);
+    StageTurn before = place.stage;
+    for (int tile = first_tile;; ++tile) {
+        const int slot = place.stage.slot, first_query = tile * kQueries;
+        wgmma_wait<1>();
+        wgmma_hold(score);
+        if (tile > first_tile) arrive_at<Slots::stage_empty>(tiles, before);
+        if (!head.sight.all(first_query, kQueries, first_key, kGroupKeys, head.length)) {
+            hide(score, head, first_query, first_key);
+        }
+        exponentiate(score, tiles.log2_sum + slot * kQueries, a.log2_scale);
+        wgmma_wait<0>();
+        wgmma_hold(gradient);
+        LeftFactor dropped, dscore;
+        differentiate<kDrops>(dropped, dscore, score, gradient, tiles.delta + slot * kQueries,
+                              tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
+        wait_for<Slots::scores_empty>(tiles, place.scores);
+        store_dscores(tiles.dscores + (kScoreGroups * place.scores.slot + group) * kPanelWords, dscore);
+        fence_async_shared();
+        arrive_at<Slots::scores_full>(tiles, place.scores);
+        place.scores.next();
+        wgmma_fence();
+        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), tile > first_tile);
+        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), tile > first_tile);
+        wgmma_commit();
+        before = place.stage;
+        place.stage.next();
+        if (tile == last_tile) break;
+        start_stage<kDim>(score, gradient, tiles, place, group);
+    }
+    wgmma_wait<0>();
+    wgmma_hold(sums.dvalue);
+    wgmma_hold(sums.dkey);
+    arrive_at<Slots::stage_empty>(tiles, before);
+}
+
+/// Where the sequence has no key for the group, it still hands on what comes.
+__device__ void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile, Place& place) {
+    const int last_tile = head.last_query_tile(key_tile);
+    for (int tile = head.first_query_tile(key_tile); tile <= last_tile; ++tile) {
+        wait_for<Slots::stage_ready>(tiles, place.stage);
+        arrive_at<Slots::stage_empty>(tiles, place.stage);
+        place.stage.next();
+        wait_for<Slots::scores_empty>(tiles, place.scores);
+        arrive_at<Slots::scores_full>(tiles, place.scores);
+        place.scores.next();
+    }
+}
+
+template <int kDim, bool kDrops>
+__device__ void sum_keys(const Tiles& tiles, const Arguments& a, int group) {
+    Place place;
+    HeadTurn turn;
+    Sums<kDim> sums;
+    for (;;) {
+        const Head head = next_head<kDim>(tiles, a.packing, turn);
+        if (head.length == 0) return;
+        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
+            wait_for<Slots::keys_full>(tiles, place.keys);
+            if (group >= key_boxes(head, key_tile)) {
+                skip_key_tile(tiles, head, key_tile, place);
+                arrive_at<Slots::keys_empty>(tiles, place.keys);
+                place.keys.next();
+                continue;
+            }
+            pass_key_tile<kDim, kDrops>(sums, tiles, a, head, key_tile, place, group);
+            arrive_at<Slots::keys_empty>(tiles, place.keys);
+            place.keys.next();
+            const std::int64_t hidden = a.packing.hidden;
+            const int first_key = key_tile * kKeys + group * kGroupKeys;
+            bf16* dkey = a.dqkv + (head.first_row + first_key) * 3 * hidden + hidden + head.column;
+            std::uint32_t* tile = tiles.gradients + (1 + group) * box_words(kDim);
+            write_gradient<kDim>(dkey + hidden, 3 * hidden, head.length - first_key, tile, sums.dvalue,
+                                 a.drop.keep_scale);
+            write_gradient<kDim>(dkey, 3 * hidden, head.length - first_key, tile, sums.dkey,
+                                 a.scale * a.drop.keep_scale);
+        }
+    }
+}
+
+template <int kDim, bool kDrops>
+__global__ void __launch_bounds__(kThreads, 1) backward_kernel(const __grid_constant__ Arguments a) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(CLOZE_EMULATED)
+    const Packing& packing = a.packing;
+    clear_outside(packing, block_x(), blocks_x(),
+                  [&](std::int64_t row) { clear_row(a.dqkv + row * 3 * packing.hidden, 3 * packing.hidden); });
+    const Tiles tiles = take_tiles<kDim>();
+    if (thread_index() == 0) make_barriers(tiles);
+    block_barrier();  // the barriers are there for all
+    const int group = warp_index() / kGroupWarps;
+    if (group == 0) {
+        lower_registers<kHelperRegisters>();
+        if (warp_index() == 0) {
+            load<kDim>(tiles, a);
+        } else {
+            help<kDim, kDrops>(tiles, a);
+        }
+    } else if (group == kDqueryGroup) {
+        lower_registers<kDqueryRegisters>();
+        sum_dqueries<kDim>(tiles, a);
+    } else {
+        raise_registers<kScoreRegisters>();
+        sum_keys<kDim, kDrops>(tiles, a, group - kFirstScoreGroup);
+    }
+#endif
+}
+
+constexpr int kBlocks = 132;
+
+template <int kDim, bool kDrops>
+void start(const AttentionBackward& a, Stream stream) {
+    const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
+    const double scale = 1 / std::sqrt(static_cast<double>(kDim));
+    launch("attention_backward", backward_kernel<kDim, kDrops>,
+           {.grid = {.x = std::clamp<std::int64_t>(sequences * a.heads, 1, kBlocks)},
+            .threads = kThreads,
+            .shared_bytes = shared_bytes(kDim)},
+           stream,
+           Arguments{.qkv = tensor_map(a.qkv, kBoxRows, kDim),
+                     .dy = tensor_map(a.dy, kBoxRows, kDim),
+                     .y = tensor_map(a.y, kBoxRows, kDim),
+                     .dqkv = a.dqkv.data<bf16>(),
+                     .dquery = a.scratch.data<float>(),
+                     .delta = a.scratch.data<float>() + tokens * a.y.cols,
+                     .log_sum_exp = a.log_sum_exp.data<float>(),
+                     .packing = packing_of(a.y, a.offset, a.heads, a.visible),
+                     .log2_scale = static_cast<float>(1.4426950408889634 * scale),
+                     .scale = static_cast<float>(scale),
+                     .drop = drop_arguments(a.dropout)});
+}
+
+}  // namespace
+
+namespace device_code {
+
+void attention_backward_hopper(const AttentionBackward& a, Stream stream) {
+    const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
+    if (a.y.cols / a.heads == 64) {
+        drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
+    } else {
+        drops ? start<32, true>(a, stream) : start<32, false>(a, stream);
+    }
+}
+
+}  // namespace device_code
+
+}  // namespace cloze

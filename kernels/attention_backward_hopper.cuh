@@ -1,0 +1,242 @@
+// What the roles of kernels/attention_backward_hopper.cu share: arguments, what lies where in shared memory, and the
+// mbarriers by which they hand tiles to each other.
+#pragma once
+
+#include "kernels/attention_packing.cuh"
+#include "kernels/attention_tiles.cuh"
+#include "kernels/device/mbarrier.h"
+#include "kernels/device/proxy.h"
+#include "kernels/device/tensor_copy.h"
+#include "kernels/device/wgmma.h"
+
+namespace cloze::attention::backward_hopper {
+
+inline constexpr int kGroupThreads = 128;  // of a warpgroup
+inline constexpr int kGroupWarps = kGroupThreads / kWarpThreads;
+inline constexpr int kScoreGroups = 2;
+inline constexpr int kGroupKeys = 64;  // of a score group; the rows of one wgmma
+inline constexpr int kKeys = kScoreGroups * kGroupKeys;
+inline constexpr int kQueries = 64;
+inline constexpr int kQueryBlocks = kQueries / kDropoutQueries;
+inline constexpr int kBoxRows = 64;  // a tensor copy brings as many rows of one head
+
+// Slots in shared memory, which come round.
+inline constexpr int kStages = 4;      // queries, dy, y and what is made of them
+inline constexpr int kKeyTiles = 2;    // keys and values
+inline constexpr int kScoreTiles = 2;  // gradients of scores
+inline constexpr int kHeads = 4;       // which heads of which sequences come
+
+// Warpgroups. The first one's warps are the loader and the helpers.
+inline constexpr int kHelpers = kGroupWarps - 1;
+inline constexpr int kDqueryGroup = 1;
+inline constexpr int kFirstScoreGroup = 2;
+inline constexpr int kThreads = (kFirstScoreGroup + kScoreGroups) * kGroupThreads;
+
+// Registers a thread: 512 threads share 65,536, which is 128 each at the start.
+inline constexpr int kHelperRegisters = 40, kDqueryRegisters = 72, kScoreRegisters = 200;
+static_assert(kHelperRegisters + kDqueryRegisters + kScoreGroups * kScoreRegisters <= 65536 / kGroupThreads);
+
+using Head = HeadOfSequence<kKeys, kQueries>;
+
+struct Arguments {
+    TensorMap qkv, dy, y;  // boxes of kBoxRows rows of a head
+    bf16* dqkv;
+    float* dquery;  // [heads][tokens][head_dim]: dq of the key tiles so far, not scaled, a row's columns permuted
+    float* delta;   // [heads][tokens]: times keep_rate
+    const float* log_sum_exp;
+    Packing packing;
+    float log2_scale;  // of scores, for powers of two
+    float scale;       // of scores
+    DropArguments drop;
+};
+
+/// Which mbarriers: `full` ones end a phase when the slot holds what its readers wait for, `empty` ones when all of
+/// them are done with it.
+enum class Slots { stage_full, stage_ready, stage_empty, keys_full, keys_empty, scores_full, scores_empty, head_full, head_empty };
+
+struct BarrierRow {
+    int first, slots, arrivals;
+};
+
+CLOZE_HD constexpr BarrierRow barrier_row(Slots which) {
+    constexpr int kScoreWarps = kScoreGroups * kGroupWarps;
+    switch (which) {
+        case Slots::stage_full: return {0, kStages, 1};             // the loader, and its bytes
+        case Slots::stage_ready: return {4, kStages, 1};            // a helper
+        case Slots::stage_empty: return {8, kStages, kScoreWarps};  // which have waited for the helper
+        case Slots::keys_full: return {12, kKeyTiles, 1};
+        case Slots::keys_empty: return {14, kKeyTiles, kScoreWarps + kGroupWarps};
+        case Slots::scores_full: return {16, kScoreTiles, kScoreWarps};
+        case Slots::scores_empty: return {18, kScoreTiles, kGroupWarps};
+        case Slots::head_full: return {20, kHeads, 1};
+        case Slots::head_empty: return {24, kHeads, kHelpers + kScoreWarps + kGroupWarps};
+    }
+    return {};
+}
+inline constexpr int kBarriers = 28;
+
+/// A head as it goes through shared memory; length 0: there is none, and none follows.
+struct HeadSlot {
+    std::int32_t sequence, head, length, first_row;
+};
+
+CLOZE_HD constexpr int box_words(int dim) {
+    return kBoxRows * dim / 2;
+}
+CLOZE_HD constexpr int box_bytes(int dim) {
+    return 4 * box_words(dim);
+}
+inline constexpr int kPanelWords = kQueries * kGroupKeys / 2;
+
+struct Tiles {
+    std::uint32_t* keys;       // [slot][kKeys][kDim]
+    std::uint32_t* values;     // [slot][kKeys][kDim]
+    std::uint32_t* queries;    // [stage][kQueries][kDim]
+    std::uint32_t* dout;       // [stage][kQueries][kDim]
+    std::uint32_t* y;          // [stage][kQueries][kDim]
+    std::uint32_t* dscores;    // [slot][score group][kQueries][kGroupKeys]
+    std::uint32_t* gradients;  // [dq, then dk or dv of each score group][64][kDim], on their way to memory
+    float* log2_sum;           // [stage][kQueries]: log2 of the sum of exp; infinity where p is 0
+    float* delta;              // [stage][kQueries]
+    std::uint32_t* keep;       // [stage][score group][query block][lane]
+    HeadSlot* heads;           // [slot]
+    std::uint64_t* barriers;
+};
+
+constexpr int shared_bytes(int dim) {
+    return SharedSize()
+        .take<std::uint32_t>(kKeyTiles * 2 * box_words(dim), 1024)
+        .take<std::uint32_t>(kKeyTiles * 2 * box_words(dim), 1024)
+        .take<std::uint32_t>(kStages * box_words(dim), 1024)
+        .take<std::uint32_t>(kStages * box_words(dim), 1024)
+        .take<std::uint32_t>(kStages * box_words(dim), 1024)
+        .take<std::uint32_t>(kScoreTiles * kScoreGroups * kPanelWords, 1024)
+        .take<std::uint32_t>((1 + kScoreGroups) * box_words(dim), 1024)
+        .take<float>(kStages * kQueries)
+        .take<float>(kStages * kQueries)
+        .take<std::uint32_t>(kStages * kScoreGroups * kQueryBlocks * kWarpThreads)
+        .take<HeadSlot>(kHeads)
+        .take<std::uint64_t>(kBarriers)
+        .bytes();
+}
+static_assert(shared_bytes(64) <= 227 * 1024, "what a block can have");
+
+template <int kDim>
+__device__ inline Tiles take_tiles() {
+    SharedArena arena;
+    Tiles t;
+    t.keys = arena.take<std::uint32_t>(kKeyTiles * 2 * box_words(kDim), 1024);
+    t.values = arena.take<std::uint32_t>(kKeyTiles * 2 * box_words(kDim), 1024);
+    t.queries = arena.take<std::uint32_t>(kStages * box_words(kDim), 1024);
+    t.dout = arena.take<std::uint32_t>(kStages * box_words(kDim), 1024);
+    t.y = arena.take<std::uint32_t>(kStages * box_words(kDim), 1024);
+    t.dscores = arena.take<std::uint32_t>(kScoreTiles * kScoreGroups * kPanelWords, 1024);
+    t.gradients = arena.take<std::uint32_t>((1 + kScoreGroups) * box_words(kDim), 1024);
+    t.log2_sum = arena.take<float>(kStages * kQueries);
+    t.delta = arena.take<float>(kStages * kQueries);
+    t.keep = arena.take<std::uint32_t>(kStages * kScoreGroups * kQueryBlocks * kWarpThreads);
+    t.heads = arena.take<HeadSlot>(kHeads);
+    t.barriers = arena.take<std::uint64_t>(kBarriers);
+    return t;
+}
+
+/// A slot among those that come round, and the parity of the phase in which it is filled now.
+template <int kSlots>
+struct Turn {
+    int slot = 0;
+    int parity = 0;
+    __device__ void next() {
+        if (++slot == kSlots) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+using StageTurn = Turn<kStages>;
+using KeyTurn = Turn<kKeyTiles>;
+using ScoreTurn = Turn<kScoreTiles>;
+using HeadTurn = Turn<kHeads>;
+
+template <Slots which>
+__device__ inline std::uint32_t barrier_of(const Tiles& tiles, int slot) {
+    return shared_address(tiles.barriers + barrier_row(which).first) + 8 * static_cast<std::uint32_t>(slot);
+}
+
+/// Waits until the slot of this turn is full or, for those that fill it, empty.
+template <Slots which, int kSlots>
+__device__ inline void wait_for(const Tiles& tiles, const Turn<kSlots>& turn) {
+    constexpr bool kEmpty = which == Slots::stage_empty || which == Slots::keys_empty ||
+                            which == Slots::scores_empty || which == Slots::head_empty;
+    static_assert(barrier_row(which).slots == kSlots, "the turn of these slots");
+    mbarrier_wait(barrier_of<which>(tiles, turn.slot), turn.parity ^ (kEmpty ? 1 : 0));
+}
+
+/// A warp's arrival, for all of its lanes.
+template <Slots which, int kSlots>
+__device__ inline void arrive_at(const Tiles& tiles, const Turn<kSlots>& turn) {
+    static_assert(barrier_row(which).slots == kSlots, "the turn of these slots");
+    warp_barrier();  // the lanes are done
+    if (thread_index_here() % kWarpThreads == 0) mbarrier_arrive(barrier_of<which>(tiles, turn.slot));
+}
+
+/// By one thread, before any other uses them.
+__device__ inline void make_barriers(const Tiles& tiles) {
+    constexpr Slots kEvery[] = {Slots::stage_full, Slots::stage_ready,  Slots::stage_empty,
+                                Slots::keys_full,  Slots::keys_empty,   Slots::scores_full,
+                                Slots::scores_empty, Slots::head_full, Slots::head_empty};
+    for (const Slots which : kEvery) {
+        const BarrierRow row = barrier_row(which);
+        for (int slot = 0; slot < row.slots; ++slot) {
+            mbarrier_init(shared_address(tiles.barriers + row.first + slot), row.arrivals);
+        }
+    }
+    fence_mbarrier_init();
+}
+
+/// The next head, for a warp; of no rows behind the last one.
+template <int kDim>
+__device__ inline Head next_head(const Tiles& tiles, const Packing& packing, HeadTurn& turn) {
+    wait_for<Slots::head_full>(tiles, turn);
+    const HeadSlot slot = tiles.heads[turn.slot];
+    arrive_at<Slots::head_empty>(tiles, turn);
+    turn.next();
+    return {slot.sequence, slot.head, slot.length, slot.first_row, slot.head * kDim, packing.sight};
+}
+
+/// How many of the two boxes of a tile of keys the sequence has rows for.
+__device__ inline int key_boxes(const Head& head, int key_tile) {
+    return head.length - key_tile * kKeys > kGroupKeys ? 2 : 1;
+}
+
+/// A tile of rows of kDim as a factor of wgmma, from `row` on, a multiple of 8. As MN-major factor its 16 terms k are
+/// 16 rows, as K-major one 32 bytes of each row.
+template <int kDim>
+__device__ inline MatrixDescriptor rows_descriptor(const std::uint32_t* tile, int row) {
+    constexpr int kEightRows = 8 * 2 * kDim;
+    const std::uint32_t address = shared_address(tile) + static_cast<std::uint32_t>(row * 2 * kDim);
+    return kDim == 64 ? descriptor_128(address, 0, kEightRows) : descriptor_64(address, 0, kEightRows);
+}
+
+/// What a warp of a warpgroup holds of [64, kDim], times `factor`, goes through its own 16 rows of `tile` to memory,
+/// where row r goes to destination + r * stride, if r < rows.
+template <int kDim>
+__device__ inline void write_gradient(bf16* destination, std::int64_t stride, int rows, std::uint32_t* tile,
+                                      const float (&sum)[kDim / 2], float factor) {
+    const int thread = thread_index_here(), lane = thread % kWarpThreads;
+    const int row = thread / kWarpThreads % kGroupWarps * 16;
+    warp_barrier();  // the lanes have read what they wrote here before
+#pragma unroll
+    for (int i = 0; i < kDim / 16; ++i) {
+        std::uint32_t word[4];
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+            word[w] = pack_bf16(sum[8 * i + 2 * w] * factor, sum[8 * i + 2 * w + 1] * factor);
+        }
+        store_matrix<Transposed::no>(address_rows_first<kDim>(tile, row, 2 * i, lane), word);
+    }
+    warp_barrier();  // the warp's rows are written
+    write_rows<kDim, 16, kDim / kPieceColumns>(destination, stride, rows, tile, row, 0);
+}
+
+}  // namespace cloze::attention::backward_hopper
