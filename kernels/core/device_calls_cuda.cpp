@@ -1,4 +1,5 @@
 // The CUDA body: each call is one call of the runtime, checked.
+#include <cuda.h>  // types alone: the driver is found at run time
 #include <cuda_runtime.h>
 
 #include "kernels/core/cuda_check.h"
@@ -92,6 +93,43 @@ double seconds_between(void* first, void* second) {
     float milliseconds = 0;
     check(cudaEventElapsedTime(&milliseconds, cuda_event(first), cuda_event(second)), "cudaEventElapsedTime");
     return static_cast<double>(milliseconds) * 1e-3;
+}
+
+namespace {
+
+/// cuTensorMapEncodeTiled() of the driver that is loaded.
+decltype(&cuTensorMapEncodeTiled) tensor_map_encoder(Where where) {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found = {};
+    constexpr unsigned kSince = 12000;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &found),
+          "tensor_map: cuTensorMapEncodeTiled", where);
+    if (found != cudaDriverEntryPointSuccess || function == nullptr) {
+        fail(Fault::device, "tensor_map: the NVIDIA driver has no cuTensorMapEncodeTiled; update it, at ", where.file,
+             ":", where.line);
+    }
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+}
+
+}  // namespace
+
+TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where) {
+    static const auto encode = tensor_map_encoder(where);
+    const cuuint64_t size[2] = {static_cast<cuuint64_t>(matrix.cols), static_cast<cuuint64_t>(matrix.rows)};
+    const cuuint64_t stride[1] = {static_cast<cuuint64_t>(matrix.stride_bytes)};
+    const cuuint32_t box[2] = {static_cast<cuuint32_t>(matrix.box_cols), static_cast<cuuint32_t>(matrix.box_rows)};
+    const cuuint32_t every_element[2] = {1, 1};
+    CUtensorMap map;
+    const CUresult status = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, matrix.address, size, stride, box,
+                                   every_element, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                   matrix.box_cols == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+                                   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (status != CUDA_SUCCESS) {
+        fail(Fault::device, "tensor_map: cuTensorMapEncodeTiled refuses a matrix of ", matrix.rows, " x ", matrix.cols,
+             " with rows ", matrix.stride_bytes, " bytes apart in boxes of ", matrix.box_rows, " x ", matrix.box_cols,
+             " (CUresult ", static_cast<int>(status), "), at ", where.file, ":", where.line);
+    }
+    return __builtin_bit_cast(TensorMap, map);
 }
 
 int count() {
