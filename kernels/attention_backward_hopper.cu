@@ -23,19 +23,19 @@ __device__ void load_head(const Tiles& tiles, const Arguments& a, const Head& he
     for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile, keys.next()) {
         const int boxes = key_boxes(head, key_tile);
         wait_for<Slots::keys_empty>(tiles, keys);
-        const std::uint32_t keys_full = barrier_of<Slots::keys_full>(tiles, keys.slot);
+        const std::uint32_t keys_full = barrier_of<Slots::keys_full>(tiles, keys.slot());
         mbarrier_arrive_expect(keys_full, 2 * boxes * kBytes);
         for (int box = 0; box < boxes; ++box) {
-            const int at = (2 * keys.slot + box) * kWords, row = head.first_row + key_tile * kKeys + box * kBoxRows;
+            const int at = (2 * keys.slot() + box) * kWords, row = head.first_row + key_tile * kKeys + box * kBoxRows;
             tensor_copy(shared_address(tiles.keys + at), a.qkv, hidden + head.column, row, keys_full);
             tensor_copy(shared_address(tiles.values + at), a.qkv, 2 * hidden + head.column, row, keys_full);
         }
         const int last = head.last_query_tile(key_tile);
         for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile, stage.next()) {
             const bool with_y = key_tile == head.first_key_tile(tile);
-            const int at = stage.slot * kWords, row = head.first_row + tile * kQueries;
+            const int at = stage.slot() * kWords, row = head.first_row + tile * kQueries;
             wait_for<Slots::stage_empty>(tiles, stage);
-            const std::uint32_t full = barrier_of<Slots::stage_full>(tiles, stage.slot);
+            const std::uint32_t full = barrier_of<Slots::stage_full>(tiles, stage.slot());
             mbarrier_arrive_expect(full, (with_y ? 3 : 2) * kBytes);
             tensor_copy(shared_address(tiles.queries + at), a.qkv, head.column, row, full);
             tensor_copy(shared_address(tiles.dout + at), a.dy, head.column, row, full);
@@ -56,8 +56,8 @@ __device__ void load(const Tiles& tiles, const Arguments& a) {
         const Head head = head_of<kKeys, kQueries>(a.packing, order, round * blocks_x() + place, kDim);
         if (lane_index() == 0) {
             wait_for<Slots::head_empty>(tiles, turn);
-            tiles.heads[turn.slot] = {head.sequence, head.head, head.length, head.first_row};
-            mbarrier_arrive(barrier_of<Slots::head_full>(tiles, turn.slot));
+            tiles.heads[turn.slot()] = {head.sequence, head.head, head.length, head.first_row};
+            mbarrier_arrive(barrier_of<Slots::head_full>(tiles, turn.slot()));
             load_head<kDim>(tiles, a, head, keys, stage);
         }
         warp_barrier();  // the others wait for the lane that loads
@@ -70,16 +70,19 @@ __device__ void load(const Tiles& tiles, const Arguments& a) {
 /// Rows [first, end) of a tile become zero: what lies behind a sequence may be anything.
 template <int kDim>
 __device__ void clear_rows(std::uint32_t* tile, int first, int end) {
-    for (int i = first * kDim / 2 + lane_index(); i < end * kDim / 2; i += kWarpThreads) tile[i] = 0;
+    const int lane = thread_index_here() % kWarpThreads;
+    for (int i = first * kDim / 2 + lane; i < end * kDim / 2; i += kWarpThreads) tile[i] = 0;
 }
 
 /// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
 /// and for all keys of a score group: the top bit of byte `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4,
 /// is for key octet `octet`.
 __device__ void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile, int key_tile) {
-    const int lane = lane_index(), count = key_boxes(head, key_tile) * kQueryBlocks;
+    const int count = key_boxes(head, key_tile) * kQueryBlocks;
 #pragma unroll 1
     for (int i = 0; i < count; ++i) {
+        warp_barrier();  // so that the compiler makes the round keys here, instead of keeping twenty of them
+        const int lane = thread_index_here() % kWarpThreads;
         std::uint32_t word = 0;
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
@@ -113,42 +116,43 @@ __device__ float row_product(const std::uint32_t* dout, const std::uint32_t* y, 
 /// Everything for a tile of queries and a tile of keys that does not need products, by a warp; then the stage is ready.
 /// A lane has rows `lane` and `lane` + 32, and reads the deltas that it has written itself.
 template <int kDim, bool kDrops>
-__device__ void prepare(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile, int key_tile,
+__device__ void prepare(const Tiles& tiles, const Arguments& a, const HeadTurn& turn, int query_tile, int key_tile,
                         const StageTurn& stage, const KeyTurn& keys) {
+    const Head head = head_here<kDim>(tiles, a.packing, turn);
     const int first_query = query_tile * kQueries, queries = head.length - first_query;
     const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query);
     const bool first_visit = key_tile == head.first_key_tile(query_tile);
     wait_for<Slots::stage_empty>(tiles, stage);
     if constexpr (kDrops) {
-        draw_keep(tiles.keep + stage.slot * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile, key_tile);
+        draw_keep(tiles.keep + stage.slot() * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile, key_tile);
     }
     wait_for<Slots::stage_full>(tiles, stage);
-    std::uint32_t* dout = tiles.dout + stage.slot * box_words(kDim);
+    std::uint32_t* dout = tiles.dout + stage.slot() * box_words(kDim);
 #pragma unroll 1
-    for (int row = lane_index(); row < kQueries; row += kWarpThreads) {
+    for (int row = thread_index_here() % kWarpThreads; row < kQueries; row += kWarpThreads) {
         float log_sum_exp = -kInfinity, delta = 0;
         if (row < queries) {
             log_sum_exp = a.log_sum_exp[at + row];
             if (first_visit) {
-                delta = row_product<kDim>(dout, tiles.y + stage.slot * box_words(kDim), row) * a.drop.keep_rate;
+                delta = row_product<kDim>(dout, tiles.y + stage.slot() * box_words(kDim), row) * a.drop.keep_rate;
                 a.delta[at + row] = delta;
             } else {
                 delta = a.delta[at + row];
             }
         }
-        tiles.log2_sum[stage.slot * kQueries + row] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
-        tiles.delta[stage.slot * kQueries + row] = delta;
+        tiles.log2_sum[stage.slot() * kQueries + row] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
+        tiles.delta[stage.slot() * kQueries + row] = delta;
     }
     if (queries < kQueries) {
         warp_barrier();  // the lanes have read dy
-        clear_rows<kDim>(tiles.queries + stage.slot * box_words(kDim), queries, kQueries);
+        clear_rows<kDim>(tiles.queries + stage.slot() * box_words(kDim), queries, kQueries);
         clear_rows<kDim>(dout, queries, kQueries);
     }
     const int key_rows = head.length - key_tile * kKeys, loaded = key_boxes(head, key_tile) * kBoxRows;
     if (query_tile == head.first_query_tile(key_tile) && key_rows < loaded) {
         wait_for<Slots::keys_full>(tiles, keys);
-        clear_rows<kDim>(tiles.keys + 2 * keys.slot * box_words(kDim), key_rows, loaded);
-        clear_rows<kDim>(tiles.values + 2 * keys.slot * box_words(kDim), key_rows, loaded);
+        clear_rows<kDim>(tiles.keys + 2 * keys.slot() * box_words(kDim), key_rows, loaded);
+        clear_rows<kDim>(tiles.values + 2 * keys.slot() * box_words(kDim), key_rows, loaded);
     }
     fence_async_shared();
     arrive_at<Slots::stage_ready>(tiles, stage);
@@ -156,19 +160,18 @@ __device__ void prepare(const Tiles& tiles, const Arguments& a, const Head& head
 
 template <int kDim, bool kDrops>
 __device__ void help(const Tiles& tiles, const Arguments& a) {
-    const int helper = warp_index() - 1;
     KeyTurn keys;
     StageTurn stage;
-    HeadTurn turn;
-    for (;;) {
-        const Head head = next_head<kDim>(tiles, a.packing, turn);
-        if (head.length == 0) return;
-        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile, keys.next()) {
-            const int last = head.last_query_tile(key_tile);
-            for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile, stage.next()) {
-                if (tile % kHelpers == helper) prepare<kDim, kDrops>(tiles, a, head, tile, key_tile, stage, keys);
+    for (HeadTurn turn; await_head(tiles, turn); turn.next()) {
+        for (int key_tile = 0; key_tile < key_tiles(tiles, turn); ++key_tile, keys.next()) {
+            const int last = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
+            int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
+            for (; tile <= last; ++tile, stage.next()) {
+                if (tile % kHelpers != thread_index_here() / kWarpThreads - 1) continue;
+                prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
             }
         }
+        arrive_at<Slots::head_empty>(tiles, turn);
     }
 }
 
@@ -238,38 +241,39 @@ __device__ void multiply_dscores(float (&sum)[kDim / 2], const Tiles& tiles, int
     wgmma_hold(sum);
 }
 
+/// What a tile of keys adds to dq of a tile of queries, which is written after the last one.
+template <int kDim>
+__device__ void add_dqueries(float (&sum)[kDim / 2], const Tiles& tiles, const Arguments& a, const HeadTurn& turn,
+                             int key_tile, int query_tile, const KeyTurn& keys, const ScoreTurn& scores) {
+    const Head head = head_here<kDim>(tiles, a.packing, turn);
+    const int first_query = query_tile * kQueries;
+    const bool first_visit = key_tile == head.first_key_tile(query_tile);
+    if (!first_visit) load_so_far<kDim>(sum, a, head, first_query);
+    wait_for<Slots::scores_full>(tiles, scores);
+    multiply_dscores<kDim>(sum, tiles, scores.slot(), keys.slot(), key_boxes(head, key_tile), !first_visit);
+    arrive_at<Slots::scores_empty>(tiles, scores);
+    if (key_tile != head.last_key_tile(query_tile)) return store_so_far<kDim>(sum, a, head, first_query);
+    const std::int64_t stride = 3 * a.packing.hidden;
+    write_gradient<kDim>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
+                         head.length - first_query, tiles.gradients, sum, a.scale * a.drop.keep_scale);
+}
+
 template <int kDim>
 __device__ void sum_dqueries(const Tiles& tiles, const Arguments& a) {
     KeyTurn keys;
     ScoreTurn scores;
-    HeadTurn turn;
     float sum[kDim / 2] = {};
-    for (;;) {
-        const Head head = next_head<kDim>(tiles, a.packing, turn);
-        if (head.length == 0) return;
-        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
+    for (HeadTurn turn; await_head(tiles, turn); turn.next()) {
+        for (int key_tile = 0; key_tile < key_tiles(tiles, turn); ++key_tile, keys.next()) {
+            const int last = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
+            int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
             wait_for<Slots::keys_full>(tiles, keys);
-            const int last = head.last_query_tile(key_tile);
-            for (int tile = head.first_query_tile(key_tile); tile <= last; ++tile) {
-                const int first_query = tile * kQueries;
-                const bool first_visit = key_tile == head.first_key_tile(tile);
-                if (!first_visit) load_so_far<kDim>(sum, a, head, first_query);
-                wait_for<Slots::scores_full>(tiles, scores);
-                multiply_dscores<kDim>(sum, tiles, scores.slot, keys.slot, key_boxes(head, key_tile), !first_visit);
-                arrive_at<Slots::scores_empty>(tiles, scores);
-                scores.next();
-                if (key_tile != head.last_key_tile(tile)) {
-                    store_so_far<kDim>(sum, a, head, first_query);
-                } else {
-                    const std::int64_t stride = 3 * a.packing.hidden;
-                    write_gradient<kDim>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
-                                         head.length - first_query, tiles.gradients, sum,
-                                         a.scale * a.drop.keep_scale);
-                }
+            for (; tile <= last; ++tile, scores.next()) {
+                add_dqueries<kDim>(sum, tiles, a, turn, key_tile, tile, keys, scores);
             }
             arrive_at<Slots::keys_empty>(tiles, keys);
-            keys.next();
         }
+        arrive_at<Slots::head_empty>(tiles, turn);
     }
 }
 
@@ -391,7 +395,7 @@ struct Place {
 /// Starts the scores and the gradients of probabilities of the stage, as two groups of products.
 template <int kDim>
 __device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, const Place& place, int group) {
-    const int key_at = (2 * place.keys.slot + group) * box_words(kDim), at = place.stage.slot * box_words(kDim);
+    const int key_at = (2 * place.keys.slot() + group) * box_words(kDim), at = place.stage.slot() * box_words(kDim);
     wait_for<Slots::stage_ready>(tiles, place.stage);
     wait_for<Slots::stage_full>(tiles, place.stage);
     wgmma_fence();
@@ -400,18 +404,20 @@ __device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, c
 }
 
 template <int kDim, bool kDrops>
-__device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head, int key_tile,
-                              Place& place, int group) {
-    const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
+__device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const HeadTurn& turn,
+                              int key_tile, Place& place, int group) {
+    const int last_tile = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
     const int first_key = key_tile * kKeys + group * kGroupKeys;
+    int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
     Block score, gradient;
     start_stage<kDim>(score, gradient, tiles, place, group);
     StageTurn before = place.stage;
-    for (int tile = first_tile;; ++tile) {
-        const int slot = place.stage.slot, first_query = tile * kQueries;
+    for (bool first = true;; first = false, ++tile) {
+        const int slot = place.stage.slot(), first_query = tile * kQueries;
         wgmma_wait<1>();
         wgmma_hold(score);
-        if (tile > first_tile) arrive_at<Slots::stage_empty>(tiles, before);
+        if (!first) arrive_at<Slots::stage_empty>(tiles, before);
+        const Head head = head_here<kDim>(tiles, a.packing, turn);
         if (!head.sight.all(first_query, kQueries, first_key, kGroupKeys, head.length)) {
             hide(score, head, first_query, first_key);
         }
@@ -422,13 +428,13 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
         differentiate<kDrops>(dropped, dscore, score, gradient, tiles.delta + slot * kQueries,
                               tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
         wait_for<Slots::scores_empty>(tiles, place.scores);
-        store_dscores(tiles.dscores + (kScoreGroups * place.scores.slot + group) * kPanelWords, dscore);
+        store_dscores(tiles.dscores + (kScoreGroups * place.scores.slot() + group) * kPanelWords, dscore);
         fence_async_shared();
         arrive_at<Slots::scores_full>(tiles, place.scores);
         place.scores.next();
         wgmma_fence();
-        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), tile > first_tile);
-        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), tile > first_tile);
+        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
+        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
         wgmma_commit();
         before = place.stage;
         place.stage.next();
@@ -454,34 +460,37 @@ __device__ void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile
     }
 }
 
+template <int kDim>
+__device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head,
+                           int first_key, int group) {
+    const std::int64_t hidden = a.packing.hidden;
+    bf16* dkey = a.dqkv + (head.first_row + first_key) * 3 * hidden + hidden + head.column;
+    std::uint32_t* tile = tiles.gradients + (1 + group) * box_words(kDim);
+    const int rows = head.length - first_key;
+    write_gradient<kDim>(dkey + hidden, 3 * hidden, rows, tile, sums.dvalue, a.drop.keep_scale);
+    write_gradient<kDim>(dkey, 3 * hidden, rows, tile, sums.dkey, a.scale * a.drop.keep_scale);
+}
+
 template <int kDim, bool kDrops>
 __device__ void sum_keys(const Tiles& tiles, const Arguments& a, int group) {
     Place place;
-    HeadTurn turn;
     Sums<kDim> sums;
-    for (;;) {
-        const Head head = next_head<kDim>(tiles, a.packing, turn);
-        if (head.length == 0) return;
-        for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
+    for (HeadTurn turn; await_head(tiles, turn); turn.next()) {
+        for (int key_tile = 0; key_tile < key_tiles(tiles, turn); ++key_tile) {
             wait_for<Slots::keys_full>(tiles, place.keys);
-            if (group >= key_boxes(head, key_tile)) {
-                skip_key_tile(tiles, head, key_tile, place);
-                arrive_at<Slots::keys_empty>(tiles, place.keys);
-                place.keys.next();
-                continue;
+            const bool any = group < key_boxes(head_here<kDim>(tiles, a.packing, turn), key_tile);
+            if (any) {
+                pass_key_tile<kDim, kDrops>(sums, tiles, a, turn, key_tile, place, group);
+            } else {
+                skip_key_tile(tiles, head_here<kDim>(tiles, a.packing, turn), key_tile, place);
             }
-            pass_key_tile<kDim, kDrops>(sums, tiles, a, head, key_tile, place, group);
             arrive_at<Slots::keys_empty>(tiles, place.keys);
             place.keys.next();
-            const std::int64_t hidden = a.packing.hidden;
-            const int first_key = key_tile * kKeys + group * kGroupKeys;
-            bf16* dkey = a.dqkv + (head.first_row + first_key) * 3 * hidden + hidden + head.column;
-            std::uint32_t* tile = tiles.gradients + (1 + group) * box_words(kDim);
-            write_gradient<kDim>(dkey + hidden, 3 * hidden, head.length - first_key, tile, sums.dvalue,
-                                 a.drop.keep_scale);
-            write_gradient<kDim>(dkey, 3 * hidden, head.length - first_key, tile, sums.dkey,
-                                 a.scale * a.drop.keep_scale);
+            if (!any) continue;
+            write_sums<kDim>(sums, tiles, a, head_here<kDim>(tiles, a.packing, turn),
+                             key_tile * kKeys + group * kGroupKeys, group);
         }
+        arrive_at<Slots::head_empty>(tiles, turn);
     }
 }
 

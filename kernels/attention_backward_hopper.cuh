@@ -24,7 +24,7 @@ inline constexpr int kBoxRows = 64;  // a tensor copy brings as many rows of one
 inline constexpr int kStages = 4;      // queries, dy, y and what is made of them
 inline constexpr int kKeyTiles = 2;    // keys and values
 inline constexpr int kScoreTiles = 2;  // gradients of scores
-inline constexpr int kHeads = 4;       // which heads of which sequences come
+inline constexpr int kHeads = 8;       // which heads of which sequences come
 
 // Warpgroups. The first one's warps are the loader and the helpers.
 inline constexpr int kHelpers = kGroupWarps - 1;
@@ -33,7 +33,7 @@ inline constexpr int kFirstScoreGroup = 2;
 inline constexpr int kThreads = (kFirstScoreGroup + kScoreGroups) * kGroupThreads;
 
 // Registers a thread: 512 threads share 65,536, which is 128 each at the start.
-inline constexpr int kHelperRegisters = 40, kDqueryRegisters = 72, kScoreRegisters = 200;
+inline constexpr int kHelperRegisters = 56, kDqueryRegisters = 72, kScoreRegisters = 192;
 static_assert(kHelperRegisters + kDqueryRegisters + kScoreGroups * kScoreRegisters <= 65536 / kGroupThreads);
 
 using Head = HeadOfSequence<kKeys, kQueries>;
@@ -69,11 +69,11 @@ CLOZE_HD constexpr BarrierRow barrier_row(Slots which) {
         case Slots::scores_full: return {16, kScoreTiles, kScoreWarps};
         case Slots::scores_empty: return {18, kScoreTiles, kGroupWarps};
         case Slots::head_full: return {20, kHeads, 1};
-        case Slots::head_empty: return {24, kHeads, kHelpers + kScoreWarps + kGroupWarps};
+        case Slots::head_empty: return {28, kHeads, kHelpers + kScoreWarps + kGroupWarps};
     }
     return {};
 }
-inline constexpr int kBarriers = 28;
+inline constexpr int kBarriers = 36;
 
 /// A head as it goes through shared memory; length 0: there is none, and none follows.
 struct HeadSlot {
@@ -140,17 +140,14 @@ __device__ inline Tiles take_tiles() {
     return t;
 }
 
-/// A slot among those that come round, and the parity of the phase in which it is filled now.
+/// How often slots have been taken, which come round: one register for the slot and the parity of its phase.
 template <int kSlots>
 struct Turn {
-    int slot = 0;
-    int parity = 0;
-    __device__ void next() {
-        if (++slot == kSlots) {
-            slot = 0;
-            parity ^= 1;
-        }
-    }
+    static_assert((kSlots & (kSlots - 1)) == 0, "a power of two");
+    unsigned count = 0;
+    __device__ int slot() const { return static_cast<int>(count % kSlots); }
+    __device__ int parity() const { return static_cast<int>(count / kSlots % 2); }
+    __device__ void next() { ++count; }
 };
 
 using StageTurn = Turn<kStages>;
@@ -169,7 +166,7 @@ __device__ inline void wait_for(const Tiles& tiles, const Turn<kSlots>& turn) {
     constexpr bool kEmpty = which == Slots::stage_empty || which == Slots::keys_empty ||
                             which == Slots::scores_empty || which == Slots::head_empty;
     static_assert(barrier_row(which).slots == kSlots, "the turn of these slots");
-    mbarrier_wait(barrier_of<which>(tiles, turn.slot), turn.parity ^ (kEmpty ? 1 : 0));
+    mbarrier_wait(barrier_of<which>(tiles, turn.slot()), turn.parity() ^ (kEmpty ? 1 : 0));
 }
 
 /// A warp's arrival, for all of its lanes.
@@ -177,31 +174,46 @@ template <Slots which, int kSlots>
 __device__ inline void arrive_at(const Tiles& tiles, const Turn<kSlots>& turn) {
     static_assert(barrier_row(which).slots == kSlots, "the turn of these slots");
     warp_barrier();  // the lanes are done
-    if (thread_index_here() % kWarpThreads == 0) mbarrier_arrive(barrier_of<which>(tiles, turn.slot));
+    if (thread_index_here() % kWarpThreads == 0) mbarrier_arrive(barrier_of<which>(tiles, turn.slot()));
+}
+
+template <Slots which>
+__device__ inline void make_barriers_of(const Tiles& tiles) {
+    constexpr BarrierRow kRow = barrier_row(which);
+#pragma unroll
+    for (int slot = 0; slot < kRow.slots; ++slot) mbarrier_init(barrier_of<which>(tiles, slot), kRow.arrivals);
 }
 
 /// By one thread, before any other uses them.
 __device__ inline void make_barriers(const Tiles& tiles) {
-    constexpr Slots kEvery[] = {Slots::stage_full, Slots::stage_ready,  Slots::stage_empty,
-                                Slots::keys_full,  Slots::keys_empty,   Slots::scores_full,
-                                Slots::scores_empty, Slots::head_full, Slots::head_empty};
-    for (const Slots which : kEvery) {
-        const BarrierRow row = barrier_row(which);
-        for (int slot = 0; slot < row.slots; ++slot) {
-            mbarrier_init(shared_address(tiles.barriers + row.first + slot), row.arrivals);
-        }
-    }
+    make_barriers_of<Slots::stage_full>(tiles);
+    make_barriers_of<Slots::stage_ready>(tiles);
+    make_barriers_of<Slots::stage_empty>(tiles);
+    make_barriers_of<Slots::keys_full>(tiles);
+    make_barriers_of<Slots::keys_empty>(tiles);
+    make_barriers_of<Slots::scores_full>(tiles);
+    make_barriers_of<Slots::scores_empty>(tiles);
+    make_barriers_of<Slots::head_full>(tiles);
+    make_barriers_of<Slots::head_empty>(tiles);
     fence_mbarrier_init();
 }
 
-/// The next head, for a warp; of no rows behind the last one.
+/// The head whose turn it is, read where the call stands: kept, with what the compiler makes of it ahead of long loops,
+/// it would fill registers.
 template <int kDim>
-__device__ inline Head next_head(const Tiles& tiles, const Packing& packing, HeadTurn& turn) {
-    wait_for<Slots::head_full>(tiles, turn);
-    const HeadSlot slot = tiles.heads[turn.slot];
-    arrive_at<Slots::head_empty>(tiles, turn);
-    turn.next();
+__device__ inline Head head_here(const Tiles& tiles, const Packing& packing, const HeadTurn& turn) {
+    const HeadSlot slot = tiles.heads[turn.slot()];
     return {slot.sequence, slot.head, slot.length, slot.first_row, slot.head * kDim, packing.sight};
+}
+
+/// Whether a head is left, for a warp, which arrives at head_empty when it is done with it.
+__device__ inline bool await_head(const Tiles& tiles, const HeadTurn& turn) {
+    wait_for<Slots::head_full>(tiles, turn);
+    return tiles.heads[turn.slot()].length != 0;
+}
+
+__device__ inline int key_tiles(const Tiles& tiles, const HeadTurn& turn) {
+    return (tiles.heads[turn.slot()].length + kKeys - 1) / kKeys;
 }
 
 /// How many of the two boxes of a tile of keys the sequence has rows for.
