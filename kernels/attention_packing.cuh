@@ -91,7 +91,8 @@ __device__ inline int first_slot_of(const Packing& packing, int sequence) {
 /// the host's knowing lengths. Some slots stay empty.
 template <int kRows>
 __device__ inline Share share_of(const Packing& packing, std::int64_t block) {
-    const int slot = static_cast<int>(block / packing.heads);
+    // Below 2^31, so that the division is short.
+    const int slot = static_cast<int>(block) / packing.heads, head = static_cast<int>(block) % packing.heads;
     int sequence = 0, count = packing.sequences;  // the last one whose slots begin by then is among these
     while (count > 1) {
         const int step = (count + kWarpThreads - 1) / kWarpThreads, sample = lane_index() * step;
@@ -104,7 +105,7 @@ __device__ inline Share share_of(const Packing& packing, std::int64_t block) {
     if (count == 0 || first_slot_of<kRows>(packing, sequence) > slot) return {};
     const int first_row = packing.offset[sequence], length = packing.offset[sequence + 1] - first_row;
     return {{sequence, first_row, length},
-            static_cast<int>(block % packing.heads),
+            head,
             (slot - first_slot_of<kRows>(packing, sequence)) * kRows};
 }
 

@@ -47,5 +47,6 @@ TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where);
 int count();
 DeviceInfo info(int device);
 void use(int device);
+int current();
 
 }  // namespace cloze::device_calls

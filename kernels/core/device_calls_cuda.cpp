@@ -162,4 +162,10 @@ void use(int device) {
     check(cudaSetDevice(device), "cudaSetDevice");
 }
 
+int current() {
+    int device = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
+}
+
 }  // namespace cloze::device_calls

@@ -61,5 +61,8 @@ DeviceInfo info(int) {
 void use(int) {
     no_device();
 }
+int current() {
+    no_device();
+}
 
 }  // namespace cloze::device_calls

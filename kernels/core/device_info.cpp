@@ -1,5 +1,8 @@
 #include "kernels/core/device_info.h"
 
+#include <map>
+#include <mutex>
+
 #include "kernels/core/device_calls.h"
 #include "kernels/core/error.h"
 
@@ -17,6 +20,15 @@ DeviceInfo use_device(int device) {
              info.compute_capability / 10, ".", info.compute_capability % 10, "; Cloze needs 8.0 (A100) or newer");
     }
     return info;
+}
+
+const DeviceInfo& current_device() {
+    static std::mutex mutex;
+    static std::map<int, DeviceInfo> known;
+    const int device = device_calls::current();
+    const std::lock_guard lock(mutex);
+    const auto found = known.find(device);
+    return found != known.end() ? found->second : known.emplace(device, device_calls::info(device)).first->second;
 }
 
 }  // namespace cloze

@@ -24,4 +24,7 @@ int device_count();
 /// is no such device, its driver is too old, or it is older than kOldestComputeCapability.
 DeviceInfo use_device(int device);
 
+/// The device this thread commands. The driver is asked once for each.
+const DeviceInfo& current_device();
+
 }  // namespace cloze
