@@ -26,6 +26,7 @@
 #include <cmath>
 
 #include "kernels/attention_packing.cuh"
+#include "kernels/attention_path.h"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/core/launch.h"
 #include "kernels/device/math.h"
@@ -506,6 +507,7 @@ void start(const AttentionBackward& a, Stream stream) {
 namespace device_code {
 
 void attention_backward(const AttentionBackward& a, Stream stream) {
+    if (chosen_attention_path() == AttentionPath::hopper) return hopper::attention_backward(a, stream);
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
         drops ? start<64, true>(a, stream) : start<64, false>(a, stream);

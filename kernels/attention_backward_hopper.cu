@@ -1,7 +1,40 @@
+// Attention backward for compute capability 9.0: products by wgmma, tiles by the copy engine (TMA), no atomics, the
+// same bits in every run.
+//
+// A block, one a multiprocessor, takes heads of sequences, the longest first, by turns there and back, so that blocks
+// have about as much to do. As in kernels/attention_backward.cu it goes over tiles of 128 keys, and for each over tiles
+// of 64 queries; dk and dv of the keys stay in registers, dq of the key tiles so far is a sum in scratch. Its warps do
+// one thing each and hand tiles on by mbarriers, so that whoever waits leaves the tensor cores to the others:
+//
+//   loader, 1 warp          asks for tiles: two of keys and values, four stages of queries, dy and y ahead
+//   helpers, 3 warps        what both score groups need of a tile of queries: delta = dy . y, log_sum_exp, the bits of
+//                           dropout, zeros behind the sequence. Philox thus runs beside the products, once for 4 warps
+//   score groups, 2 x 4     64 keys each: scores and gradients of probabilities, transposed, so that what is made of
+//   them
+//                           stands in registers as left factor of dv and dk; ds goes to shared memory
+//   dquery group, 4 warps   dq += ds k of a tile of queries, one or two tiles behind; it alone waits for scratch
+//
+// Chosen by count from these, per 128 x 128 scores of 64 columns (2,560 cycles of tensor cores, 1,024 of exponentials):
+//
+//   cluster of 4 blocks     128 keys each, dq by distributed shared memory: 24 of 32 KiB go between multiprocessors, at
+//                           15 bytes a cycle 1,600 cycles; the four go in step, and three idle where a sequence is
+//                           short
+//   dq in shared memory     128 KiB of 227 at 512 queries: no slot of keys ahead, 512 cycles more of shared memory, and
+//                           scratch all the same where sequences are longer
+//   dq in scratch (this)    48 KiB more between the multiprocessor and the second-level cache (80 in all, 15 bytes a
+//                           cycle), asynchronous to the products
+//
+// Budget of a multiprocessor for 64 queries x 128 keys (5.2 MFLOP), in cycles: tensor cores 1,280; shared memory 1,300
+// (wgmma's operands 128 KiB, ds 16, copies 16); exponentials 512; instructions of a scheduler 1,230, with dropout
+// 1,780. Predicted of an H200 at 1.75 GHz, before any was measured: 2,500 cycles, with dropout 2,900, or 450 and 390
+// TFLOP/s at 512; at 128 memory's limit of 344 to 85 %.
+//
+// Tested by tests/kernels/device/attention_test.cpp.
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/attention_backward_hopper.cuh"
+#include "kernels/core/device_info.h"
 #include "kernels/core/launch.h"
 #include "kernels/device/math.h"
 #include "kernels/device/vector4.h"
@@ -77,7 +110,8 @@ __device__ void clear_rows(std::uint32_t* tile, int first, int end) {
 /// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
 /// and for all keys of a score group: the top bit of byte `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4,
 /// is for key octet `octet`.
-__device__ void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile, int key_tile) {
+__device__ inline void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile,
+                                 int key_tile) {
     const int count = key_boxes(head, key_tile) * kQueryBlocks;
 #pragma unroll 1
     for (int i = 0; i < count; ++i) {
@@ -86,9 +120,9 @@ __device__ void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& h
         std::uint32_t word = 0;
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-            const PhiloxBits bits = drop_bits(
-                a.drop, head.sequence, head.head, query_tile * kQueryBlocks + i % kQueryBlocks,
-                key_tile * kScoreGroups + i / kQueryBlocks, lane_pair(lane) + e, lane_group(lane));
+            const PhiloxBits bits =
+                drop_bits(a.drop, head.sequence, head.head, query_tile * kQueryBlocks + i % kQueryBlocks,
+                          key_tile * kScoreGroups + i / kQueryBlocks, lane_pair(lane) + e, lane_group(lane));
 #pragma unroll
             for (int w = 0; w < 4; ++w) {
                 word |= (bytes_at_least(bits.word[w], a.drop.threshold) & 0x80808080u) >> (4 * e + w);
@@ -113,7 +147,7 @@ __device__ float row_product(const std::uint32_t* dout, const std::uint32_t* y, 
     return sum;
 }
 
-/// Everything for a tile of queries and a tile of keys that does not need products, by a warp; then the stage is ready.
+/// Everything for a tile of queries and one of keys that needs no wgmma, by a warp; then the stage is ready.
 /// A lane has rows `lane` and `lane` + 32, and reads the deltas that it has written itself.
 template <int kDim, bool kDrops>
 __device__ void prepare(const Tiles& tiles, const Arguments& a, const HeadTurn& turn, int query_tile, int key_tile,
@@ -122,9 +156,9 @@ __device__ void prepare(const Tiles& tiles, const Arguments& a, const HeadTurn& 
     const int first_query = query_tile * kQueries, queries = head.length - first_query;
     const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query);
     const bool first_visit = key_tile == head.first_key_tile(query_tile);
-    wait_for<Slots::stage_empty>(tiles, stage);
     if constexpr (kDrops) {
-        draw_keep(tiles.keep + stage.slot() * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile, key_tile);
+        draw_keep(tiles.keep + stage.slot() * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile,
+                  key_tile);
     }
     wait_for<Slots::stage_full>(tiles, stage);
     std::uint32_t* dout = tiles.dout + stage.slot() * box_words(kDim);
@@ -167,6 +201,7 @@ __device__ void help(const Tiles& tiles, const Arguments& a) {
             const int last = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
             int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
             for (; tile <= last; ++tile, stage.next()) {
+                wait_for<Slots::stage_empty>(tiles, stage);  // each of them: phases must not pass by unseen
                 if (tile % kHelpers != thread_index_here() / kWarpThreads - 1) continue;
                 prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
             }
@@ -185,7 +220,7 @@ __device__ float* so_far_of(const Arguments& a, const Head& head, int first_quer
     return a.dquery + at * kDim + 2 * lane_pair(thread_index_here());
 }
 
-__device__ int first_row_of_thread() {
+__device__ inline int first_row_of_thread() {
     const int thread = thread_index_here() % kGroupThreads;
     return thread / kWarpThreads * 16 + lane_group(thread);
 }
@@ -228,8 +263,8 @@ __device__ void multiply_dscores(float (&sum)[kDim / 2], const Tiles& tiles, int
     wgmma_fence();
     for (int box = 0; box < boxes; ++box) {
         const MatrixDescriptor left =
-            rows_descriptor<kGroupKeys>(tiles.dscores + (kScoreGroups * score_slot + box) * kPanelWords, 0);
-        const MatrixDescriptor right = rows_descriptor<kDim>(tiles.keys + (2 * key_slot + box) * box_words(kDim), 0);
+            rows_descriptor<kGroupKeys>(tiles.dscores + (kScoreGroups * score_slot + box) * kPanelWords);
+        const MatrixDescriptor right = rows_descriptor<kDim>(tiles.keys + (2 * key_slot + box) * box_words(kDim));
 #pragma unroll
         for (int k = 0; k < kGroupKeys / 16; ++k) {
             wgmma_m64<kDim, true>(sum, advance(left, 32 * k), advance(right, 32 * kDim * k),
@@ -280,7 +315,7 @@ __device__ void sum_dqueries(const Tiles& tiles, const Arguments& a) {
 // ---- Score groups: 64 keys each. Scores and gradients of probabilities are transposed, [keys, queries], so that what
 // is made of them is a left factor of dv and dk as it stands in registers.
 
-using Block = float[kQueries / 2];                    // [a group's keys][queries]
+using Block = float[kQueries / 2];                   // [a group's keys][queries]
 using LeftFactor = std::uint32_t[kQueries / 16][4];  // the same, rounded
 
 template <int kDim>
@@ -292,7 +327,7 @@ struct Sums {
 /// product = rows [keys, kDim] times the transpose of rows [queries, kDim].
 template <int kDim>
 __device__ void start_row_products(Block& product, const std::uint32_t* keys, const std::uint32_t* queries) {
-    const MatrixDescriptor left = rows_descriptor<kDim>(keys, 0), right = rows_descriptor<kDim>(queries, 0);
+    const MatrixDescriptor left = rows_descriptor<kDim>(keys), right = rows_descriptor<kDim>(queries);
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
         wgmma_m64<kQueries, false>(product, advance(left, 32 * k), advance(right, 32 * k), k > 0);
@@ -304,14 +339,14 @@ __device__ void start_row_products(Block& product, const std::uint32_t* keys, co
 template <int kDim>
 __device__ void start_products(float (&sum)[kDim / 2], const LeftFactor& left, const std::uint32_t* rows,
                                bool accumulate) {
-    const MatrixDescriptor right = rows_descriptor<kDim>(rows, 0);
+    const MatrixDescriptor right = rows_descriptor<kDim>(rows);
 #pragma unroll
     for (int k = 0; k < kQueries / 16; ++k) {
         wgmma_m64<kDim, true>(sum, left[k], advance(right, 32 * kDim * k), accumulate || k > 0);
     }
 }
 
-__device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
+__device__ inline void hide(Block& score, const Head& head, int first_query, int first_key) {
     const int thread = thread_index_here(), row = thread / kWarpThreads % kGroupWarps * 16 + lane_group(thread);
 #pragma unroll
     for (int j = 0; j < kQueries / 8; ++j) {
@@ -328,7 +363,7 @@ __device__ void hide(Block& score, const Head& head, int first_query, int first_
 }
 
 /// Scores become probabilities.
-__device__ void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
+__device__ inline void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
 #pragma unroll
     for (int j = 0; j < kQueries / 8; ++j) {
         const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
@@ -340,7 +375,7 @@ __device__ void exponentiate(Block& score, const float* log2_sum, float log2_sca
 }
 
 /// What a lane keeps of a block of 16 queries: bit 8 half + 7 - 4 e - 2 (query half) is for its key + 8 half.
-__device__ std::uint32_t read_keep(const std::uint32_t* keep, int block) {
+__device__ inline std::uint32_t read_keep(const std::uint32_t* keep, int block) {
     const int thread = thread_index_here(), warp = thread / kWarpThreads % kGroupWarps;
     return keep[block * kWarpThreads + thread % kWarpThreads] << (warp / 2) >> (warp % 2 * 16);
 }
@@ -376,7 +411,7 @@ __device__ void differentiate(LeftFactor& dropped, LeftFactor& dscore, const Blo
 }
 
 /// Transposed: row i of the panel is query i.
-__device__ void store_dscores(std::uint32_t* panel, const LeftFactor& dscore) {
+__device__ inline void store_dscores(std::uint32_t* panel, const LeftFactor& dscore) {
     const int thread = thread_index_here(), lane = thread % kWarpThreads;
     const int piece = thread / kWarpThreads % kGroupWarps * 2;
 #pragma unroll
@@ -448,7 +483,7 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
 }
 
 /// Where the sequence has no key for the group, it still hands on what comes.
-__device__ void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile, Place& place) {
+__device__ inline void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile, Place& place) {
     const int last_tile = head.last_query_tile(key_tile);
     for (int tile = head.first_query_tile(key_tile); tile <= last_tile; ++tile) {
         wait_for<Slots::stage_ready>(tiles, place.stage);
@@ -474,7 +509,7 @@ __device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arg
 template <int kDim, bool kDrops>
 __device__ void sum_keys(const Tiles& tiles, const Arguments& a, int group) {
     Place place;
-    Sums<kDim> sums;
+    Sums<kDim> sums = {};
     for (HeadTurn turn; await_head(tiles, turn); turn.next()) {
         for (int key_tile = 0; key_tile < key_tiles(tiles, turn); ++key_tile) {
             wait_for<Slots::keys_full>(tiles, place.keys);
@@ -521,14 +556,13 @@ __global__ void __launch_bounds__(kThreads, 1) backward_kernel(const __grid_cons
 #endif
 }
 
-constexpr int kBlocks = 132;
-
 template <int kDim, bool kDrops>
 void start(const AttentionBackward& a, Stream stream) {
     const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
     const double scale = 1 / std::sqrt(static_cast<double>(kDim));
+    const std::int64_t blocks = current_device().multiprocessors;
     launch("attention_backward", backward_kernel<kDim, kDrops>,
-           {.grid = {.x = std::clamp<std::int64_t>(sequences * a.heads, 1, kBlocks)},
+           {.grid = {.x = std::clamp<std::int64_t>(sequences * a.heads, 1, blocks)},
             .threads = kThreads,
             .shared_bytes = shared_bytes(kDim)},
            stream,
@@ -547,9 +581,10 @@ void start(const AttentionBackward& a, Stream stream) {
 
 }  // namespace
 
-namespace device_code {
+namespace device_code::hopper {
 
-void attention_backward_hopper(const AttentionBackward& a, Stream stream) {
+void attention_backward(const AttentionBackward& a, Stream stream) {
+    if (a.y.rows == 0) return;
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
         drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
@@ -558,6 +593,6 @@ void attention_backward_hopper(const AttentionBackward& a, Stream stream) {
     }
 }
 
-}  // namespace device_code
+}  // namespace device_code::hopper
 
 }  // namespace cloze

@@ -52,7 +52,17 @@ struct Arguments {
 
 /// Which mbarriers: `full` ones end a phase when the slot holds what its readers wait for, `empty` ones when all of
 /// them are done with it.
-enum class Slots { stage_full, stage_ready, stage_empty, keys_full, keys_empty, scores_full, scores_empty, head_full, head_empty };
+enum class Slots {
+    stage_full,
+    stage_ready,
+    stage_empty,
+    keys_full,
+    keys_empty,
+    scores_full,
+    scores_empty,
+    head_full,
+    head_empty
+};
 
 struct BarrierRow {
     int first, slots, arrivals;
@@ -163,8 +173,8 @@ __device__ inline std::uint32_t barrier_of(const Tiles& tiles, int slot) {
 /// Waits until the slot of this turn is full or, for those that fill it, empty.
 template <Slots which, int kSlots>
 __device__ inline void wait_for(const Tiles& tiles, const Turn<kSlots>& turn) {
-    constexpr bool kEmpty = which == Slots::stage_empty || which == Slots::keys_empty ||
-                            which == Slots::scores_empty || which == Slots::head_empty;
+    constexpr bool kEmpty = which == Slots::stage_empty || which == Slots::keys_empty || which == Slots::scores_empty ||
+                            which == Slots::head_empty;
     static_assert(barrier_row(which).slots == kSlots, "the turn of these slots");
     mbarrier_wait(barrier_of<which>(tiles, turn.slot()), turn.parity() ^ (kEmpty ? 1 : 0));
 }
@@ -221,13 +231,13 @@ __device__ inline int key_boxes(const Head& head, int key_tile) {
     return head.length - key_tile * kKeys > kGroupKeys ? 2 : 1;
 }
 
-/// A tile of rows of kDim as a factor of wgmma, from `row` on, a multiple of 8. As MN-major factor its 16 terms k are
-/// 16 rows, as K-major one 32 bytes of each row.
+/// A tile of rows of kDim as a factor of wgmma. As MN-major factor its next 16 terms are 16 rows further, as K-major
+/// one 32 bytes.
 template <int kDim>
-__device__ inline MatrixDescriptor rows_descriptor(const std::uint32_t* tile, int row) {
+__device__ inline MatrixDescriptor rows_descriptor(const std::uint32_t* tile) {
     constexpr int kEightRows = 8 * 2 * kDim;
-    const std::uint32_t address = shared_address(tile) + static_cast<std::uint32_t>(row * 2 * kDim);
-    return kDim == 64 ? descriptor_128(address, 0, kEightRows) : descriptor_64(address, 0, kEightRows);
+    return kDim == 64 ? descriptor_128(shared_address(tile), 0, kEightRows)
+                      : descriptor_64(shared_address(tile), 0, kEightRows);
 }
 
 /// What a warp of a warpgroup holds of [64, kDim], times `factor`, goes through its own 16 rows of `tile` to memory,

@@ -104,9 +104,7 @@ __device__ inline Share share_of(const Packing& packing, std::int64_t block) {
     }
     if (count == 0 || first_slot_of<kRows>(packing, sequence) > slot) return {};
     const int first_row = packing.offset[sequence], length = packing.offset[sequence + 1] - first_row;
-    return {{sequence, first_row, length},
-            head,
-            (slot - first_slot_of<kRows>(packing, sequence)) * kRows};
+    return {{sequence, first_row, length}, head, (slot - first_slot_of<kRows>(packing, sequence)) * kRows};
 }
 
 template <int kRows>
@@ -115,8 +113,8 @@ __device__ inline int tiles_of(const Packing& packing, int sequence) {
     return (packing.offset[sequence + 1] - packing.offset[sequence] + kRows - 1) / kRows;
 }
 
-/// The sequences in turn, those of more tiles first, for a warp that asks for rising ranks. A block takes as long as its
-/// sequence, and the longest must not be left for the end.
+/// The sequences in turn, those of more tiles first, for a warp that asks for rising ranks. A block takes as long as
+/// its sequence, and the longest must not be left for the end.
 template <int kRows>
 class LongestFirst {
 public:
