@@ -69,10 +69,11 @@ __device__ inline std::uint32_t remote_address([[maybe_unused]] std::uint32_t sh
 }
 
 /// 16 bytes of a block of the cluster, aligned to 16.
-__device__ inline Floats4 load_remote([[maybe_unused]] std::uint32_t remote) {
+__device__ inline Floats4 load_remote([[maybe_unused]] std::uint32_t remote,
+                                      [[maybe_unused]] Site site = Site::here()) {
     Floats4 x = {};
 #if defined(CLOZE_EMULATED)
-    emulated::load_remote(x.value, remote);
+    emulated::load_remote(x.value, remote, site);
 #elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
     asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
                  : "=f"(x.value[0]), "=f"(x.value[1]), "=f"(x.value[2]), "=f"(x.value[3])
@@ -84,9 +85,10 @@ __device__ inline Floats4 load_remote([[maybe_unused]] std::uint32_t remote) {
     return x;
 }
 
-__device__ inline void store_remote([[maybe_unused]] std::uint32_t remote, [[maybe_unused]] const Floats4& x) {
+__device__ inline void store_remote([[maybe_unused]] std::uint32_t remote, [[maybe_unused]] const Floats4& x,
+                                    [[maybe_unused]] Site site = Site::here()) {
 #if defined(CLOZE_EMULATED)
-    emulated::store_remote(remote, x.value);
+    emulated::store_remote(remote, x.value, site);
 #elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
     asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(remote), "f"(x.value[0]), "f"(x.value[1]),
                  "f"(x.value[2]), "f"(x.value[3])

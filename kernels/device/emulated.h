@@ -87,8 +87,8 @@ int cluster_rank();
 void cluster_arrive(Site site);
 void cluster_wait(Site site);
 std::uint32_t remote_address(std::uint32_t shared_address, int rank);
-void load_remote(float* x, std::uint32_t remote);
-void store_remote(std::uint32_t remote, const float* x);
+void load_remote(float* x, std::uint32_t remote, Site site);
+void store_remote(std::uint32_t remote, const float* x, Site site);
 void mbarrier_arrive_remote(std::uint32_t remote_barrier, Site site);
 
 // griddepcontrol.wait: before it, a thread of a programmatic launch may not touch global memory.
