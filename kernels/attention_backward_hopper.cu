@@ -36,7 +36,6 @@
 #include "kernels/attention_backward_hopper.cuh"
 #include "kernels/core/device_info.h"
 #include "kernels/core/launch.h"
-#include "kernels/device/math.h"
 #include "kernels/device/vector4.h"
 
 namespace cloze {
@@ -105,31 +104,6 @@ template <int kDim>
 __device__ void clear_rows(std::uint32_t* tile, int first, int end) {
     const int lane = thread_index_here() % kWarpThreads;
     for (int i = first * kDim / 2 + lane; i < end * kDim / 2; i += kWarpThreads) tile[i] = 0;
-}
-
-/// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
-/// and for all keys of a score group: the top bit of byte `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4,
-/// is for key octet `octet`.
-__device__ inline void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile,
-                                 int key_tile) {
-    const int count = key_boxes(head, key_tile) * kQueryBlocks;
-#pragma unroll 1
-    for (int i = 0; i < count; ++i) {
-        warp_barrier();  // so that the compiler makes the round keys here, instead of keeping twenty of them
-        const int lane = thread_index_here() % kWarpThreads;
-        std::uint32_t word = 0;
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-            const PhiloxBits bits =
-                drop_bits(a.drop, head.sequence, head.head, query_tile * kQueryBlocks + i % kQueryBlocks,
-                          key_tile * kScoreGroups + i / kQueryBlocks, lane_pair(lane) + e, lane_group(lane));
-#pragma unroll
-            for (int w = 0; w < 4; ++w) {
-                word |= (bytes_at_least(bits.word[w], a.drop.threshold) & 0x80808080u) >> (4 * e + w);
-            }
-        }
-        keep[i * kWarpThreads + lane] = word;
-    }
 }
 
 /// dy[row] . y[row], of tiles.
@@ -218,11 +192,6 @@ template <int kDim>
 __device__ float* so_far_of(const Arguments& a, const Head& head, int first_query, int row) {
     const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query + row);
     return a.dquery + at * kDim + 2 * lane_pair(thread_index_here());
-}
-
-__device__ inline int first_row_of_thread() {
-    const int thread = thread_index_here() % kGroupThreads;
-    return thread / kWarpThreads * 16 + lane_group(thread);
 }
 
 template <int kDim>
@@ -315,9 +284,6 @@ __device__ void sum_dqueries(const Tiles& tiles, const Arguments& a) {
 // ---- Score groups: 64 keys each. Scores and gradients of probabilities are transposed, [keys, queries], so that what
 // is made of them is a left factor of dv and dk as it stands in registers.
 
-using Block = float[kQueries / 2];                   // [a group's keys][queries]
-using LeftFactor = std::uint32_t[kQueries / 16][4];  // the same, rounded
-
 template <int kDim>
 struct Sums {
     float dkey[kDim / 2];
@@ -346,93 +312,12 @@ __device__ void start_products(float (&sum)[kDim / 2], const LeftFactor& left, c
     }
 }
 
-__device__ inline void hide(Block& score, const Head& head, int first_query, int first_key) {
-    const int thread = thread_index_here(), row = thread / kWarpThreads % kGroupWarps * 16 + lane_group(thread);
-#pragma unroll
-    for (int j = 0; j < kQueries / 8; ++j) {
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-            const KeyRange seen = head.sight.keys(first_query + 8 * j + lane_pair(thread) + e, head.length);
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int key = first_key + row + 8 * half;
-                if (key < seen.first || key >= seen.end) score[4 * j + 2 * half + e] = -kInfinity;
-            }
-        }
-    }
-}
-
-/// Scores become probabilities.
-__device__ inline void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
-#pragma unroll
-    for (int j = 0; j < kQueries / 8; ++j) {
-        const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            score[4 * j + i] = fast_exp2(fmaf(score[4 * j + i], log2_scale, -sum.value[i % 2]));
-        }
-    }
-}
-
-/// What a lane keeps of a block of 16 queries: bit 8 half + 7 - 4 e - 2 (query half) is for its key + 8 half.
-__device__ inline std::uint32_t read_keep(const std::uint32_t* keep, int block) {
-    const int thread = thread_index_here(), warp = thread / kWarpThreads % kGroupWarps;
-    return keep[block * kWarpThreads + thread % kWarpThreads] << (warp / 2) >> (warp % 2 * 16);
-}
-
-/// Probabilities after dropout and gradients of scores, both without the factor keep_scale, rounded.
-template <bool kDrops>
-__device__ void differentiate(LeftFactor& dropped, LeftFactor& dscore, const Block& probability, const Block& gradient,
-                              const float* deltas, const std::uint32_t* keep) {
-#pragma unroll
-    for (int j = 0; j < kQueries / 8; ++j) {
-        const Floats2 delta = load2(deltas + 8 * j + lane_pair(thread_index_here()));
-        std::uint32_t bits = 0;
-        if constexpr (kDrops) bits = read_keep(keep, j / 2);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            float kept[2], ds[2];
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-                const int i = 4 * j + 2 * half + e;
-                const float p = probability[i];
-                if constexpr (kDrops) {
-                    kept[e] = (bits & (1u << (8 * half + 7 - 4 * e - 2 * (j % 2)))) != 0 ? p : 0.0f;
-                    ds[e] = fmaf(kept[e], gradient[i], -(p * delta.value[e]));
-                } else {
-                    kept[e] = p;
-                    ds[e] = p * (gradient[i] - delta.value[e]);
-                }
-            }
-            dropped[j / 2][j % 2 * 2 + half] = pack_bf16(kept[0], kept[1]);
-            dscore[j / 2][j % 2 * 2 + half] = pack_bf16(ds[0], ds[1]);
-        }
-    }
-}
-
-/// Transposed: row i of the panel is query i.
-__device__ inline void store_dscores(std::uint32_t* panel, const LeftFactor& dscore) {
-    const int thread = thread_index_here(), lane = thread % kWarpThreads;
-    const int piece = thread / kWarpThreads % kGroupWarps * 2;
-#pragma unroll
-    for (int k = 0; k < kQueries / 16; ++k) {
-        store_matrix<Transposed::yes>(address_pieces_first<kGroupKeys>(panel, 16 * k, piece, lane), dscore[k]);
-    }
-}
-
-/// A score group's way through the tiles.
-struct Place {
-    KeyTurn keys;
-    StageTurn stage;
-    ScoreTurn scores;
-};
-
 /// Starts the scores and the gradients of probabilities of the stage, as two groups of products.
 template <int kDim>
-__device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, const Place& place, int group) {
-    const int key_at = (2 * place.keys.slot() + group) * box_words(kDim), at = place.stage.slot() * box_words(kDim);
-    wait_for<Slots::stage_ready>(tiles, place.stage);
-    wait_for<Slots::stage_full>(tiles, place.stage);
+__device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, const Turns& turns, int group) {
+    const int key_at = (2 * turns.keys.slot() + group) * box_words(kDim), at = turns.stage.slot() * box_words(kDim);
+    wait_for<Slots::stage_ready>(tiles, turns.stage);
+    wait_for<Slots::stage_full>(tiles, turns.stage);
     wgmma_fence();
     start_row_products<kDim>(score, tiles.keys + key_at, tiles.queries + at);
     start_row_products<kDim>(gradient, tiles.values + key_at, tiles.dout + at);
@@ -440,15 +325,15 @@ __device__ void start_stage(Block& score, Block& gradient, const Tiles& tiles, c
 
 template <int kDim, bool kDrops>
 __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const HeadTurn& turn,
-                              int key_tile, Place& place, int group) {
+                              int key_tile, Turns& turns, int group) {
     const int last_tile = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
     const int first_key = key_tile * kKeys + group * kGroupKeys;
     int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
     Block score, gradient;
-    start_stage<kDim>(score, gradient, tiles, place, group);
-    StageTurn before = place.stage;
+    start_stage<kDim>(score, gradient, tiles, turns, group);
+    StageTurn before = turns.stage;
     for (bool first = true;; first = false, ++tile) {
-        const int slot = place.stage.slot(), first_query = tile * kQueries;
+        const int slot = turns.stage.slot(), first_query = tile * kQueries;
         wgmma_wait<1>();
         wgmma_hold(score);
         if (!first) arrive_at<Slots::stage_empty>(tiles, before);
@@ -462,37 +347,24 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
         LeftFactor dropped, dscore;
         differentiate<kDrops>(dropped, dscore, score, gradient, tiles.delta + slot * kQueries,
                               tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
-        wait_for<Slots::scores_empty>(tiles, place.scores);
-        store_dscores(tiles.dscores + (kScoreGroups * place.scores.slot() + group) * kPanelWords, dscore);
+        wait_for<Slots::scores_empty>(tiles, turns.scores);
+        store_dscores(tiles.dscores + (kScoreGroups * turns.scores.slot() + group) * kPanelWords, dscore);
         fence_async_shared();
-        arrive_at<Slots::scores_full>(tiles, place.scores);
-        place.scores.next();
+        arrive_at<Slots::scores_full>(tiles, turns.scores);
+        turns.scores.next();
         wgmma_fence();
         start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
         start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
         wgmma_commit();
-        before = place.stage;
-        place.stage.next();
+        before = turns.stage;
+        turns.stage.next();
         if (tile == last_tile) break;
-        start_stage<kDim>(score, gradient, tiles, place, group);
+        start_stage<kDim>(score, gradient, tiles, turns, group);
     }
     wgmma_wait<0>();
     wgmma_hold(sums.dvalue);
     wgmma_hold(sums.dkey);
     arrive_at<Slots::stage_empty>(tiles, before);
-}
-
-/// Where the sequence has no key for the group, it still hands on what comes.
-__device__ inline void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile, Place& place) {
-    const int last_tile = head.last_query_tile(key_tile);
-    for (int tile = head.first_query_tile(key_tile); tile <= last_tile; ++tile) {
-        wait_for<Slots::stage_ready>(tiles, place.stage);
-        arrive_at<Slots::stage_empty>(tiles, place.stage);
-        place.stage.next();
-        wait_for<Slots::scores_empty>(tiles, place.scores);
-        arrive_at<Slots::scores_full>(tiles, place.scores);
-        place.scores.next();
-    }
 }
 
 template <int kDim>
@@ -508,19 +380,19 @@ __device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arg
 
 template <int kDim, bool kDrops>
 __device__ void sum_keys(const Tiles& tiles, const Arguments& a, int group) {
-    Place place;
+    Turns turns;
     Sums<kDim> sums = {};
     for (HeadTurn turn; await_head(tiles, turn); turn.next()) {
         for (int key_tile = 0; key_tile < key_tiles(tiles, turn); ++key_tile) {
-            wait_for<Slots::keys_full>(tiles, place.keys);
+            wait_for<Slots::keys_full>(tiles, turns.keys);
             const bool any = group < key_boxes(head_here<kDim>(tiles, a.packing, turn), key_tile);
             if (any) {
-                pass_key_tile<kDim, kDrops>(sums, tiles, a, turn, key_tile, place, group);
+                pass_key_tile<kDim, kDrops>(sums, tiles, a, turn, key_tile, turns, group);
             } else {
-                skip_key_tile(tiles, head_here<kDim>(tiles, a.packing, turn), key_tile, place);
+                skip_key_tile(tiles, head_here<kDim>(tiles, a.packing, turn), key_tile, turns);
             }
-            arrive_at<Slots::keys_empty>(tiles, place.keys);
-            place.keys.next();
+            arrive_at<Slots::keys_empty>(tiles, turns.keys);
+            turns.keys.next();
             if (!any) continue;
             write_sums<kDim>(sums, tiles, a, head_here<kDim>(tiles, a.packing, turn),
                              key_tile * kKeys + group * kGroupKeys, group);

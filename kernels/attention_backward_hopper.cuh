@@ -1,9 +1,10 @@
-// What the roles of kernels/attention_backward_hopper.cu share: arguments, what lies where in shared memory, and the
-// mbarriers by which they hand tiles to each other.
+// What the roles of kernels/attention_backward_hopper.cu share: arguments, what lies where in shared memory, the
+// mbarriers by which they hand tiles to each other, and the arithmetic between the products.
 #pragma once
 
 #include "kernels/attention_packing.cuh"
 #include "kernels/attention_tiles.cuh"
+#include "kernels/device/math.h"
 #include "kernels/device/mbarrier.h"
 #include "kernels/device/proxy.h"
 #include "kernels/device/tensor_copy.h"
@@ -259,6 +260,136 @@ __device__ inline void write_gradient(bf16* destination, std::int64_t stride, in
     }
     warp_barrier();  // the warp's rows are written
     write_rows<kDim, 16, kDim / kPieceColumns>(destination, stride, rows, tile, row, 0);
+}
+
+/// The row that a thread of a warpgroup holds of a product, besides the one 8 below.
+__device__ inline int first_row_of_thread() {
+    const int thread = thread_index_here() % kGroupThreads;
+    return thread / kWarpThreads * 16 + lane_group(thread);
+}
+
+// ---- Dropout and derivatives.
+
+/// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
+/// and for all keys of a score group: the top bit of byte `octet` % 4, moved down by 4 e + 2 (query half) + octet / 4,
+/// is for key octet `octet`.
+__device__ inline void draw_keep(std::uint32_t* keep, const Arguments& a, const Head& head, int query_tile,
+                                 int key_tile) {
+    const int count = key_boxes(head, key_tile) * kQueryBlocks;
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+        warp_barrier();  // so that the compiler makes the round keys here, instead of keeping twenty of them
+        const int lane = thread_index_here() % kWarpThreads;
+        std::uint32_t word = 0;
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const PhiloxBits bits =
+                drop_bits(a.drop, head.sequence, head.head, query_tile * kQueryBlocks + i % kQueryBlocks,
+                          key_tile * kScoreGroups + i / kQueryBlocks, lane_pair(lane) + e, lane_group(lane));
+#pragma unroll
+            for (int w = 0; w < 4; ++w) {
+                word |= (bytes_at_least(bits.word[w], a.drop.threshold) & 0x80808080u) >> (4 * e + w);
+            }
+        }
+        keep[i * kWarpThreads + lane] = word;
+    }
+}
+
+using Block = float[kQueries / 2];                   // [a group's keys][queries]
+using LeftFactor = std::uint32_t[kQueries / 16][4];  // the same, rounded
+
+__device__ inline void hide(Block& score, const Head& head, int first_query, int first_key) {
+    const int thread = thread_index_here(), row = thread / kWarpThreads % kGroupWarps * 16 + lane_group(thread);
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const KeyRange seen = head.sight.keys(first_query + 8 * j + lane_pair(thread) + e, head.length);
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int key = first_key + row + 8 * half;
+                if (key < seen.first || key >= seen.end) score[4 * j + 2 * half + e] = -kInfinity;
+            }
+        }
+    }
+}
+
+/// Scores become probabilities.
+__device__ inline void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+        const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            score[4 * j + i] = fast_exp2(fmaf(score[4 * j + i], log2_scale, -sum.value[i % 2]));
+        }
+    }
+}
+
+/// What a lane keeps of a block of 16 queries: bit 8 half + 7 - 4 e - 2 (query half) is for its key + 8 half.
+__device__ inline std::uint32_t read_keep(const std::uint32_t* keep, int block) {
+    const int thread = thread_index_here(), warp = thread / kWarpThreads % kGroupWarps;
+    return keep[block * kWarpThreads + thread % kWarpThreads] << (warp / 2) >> (warp % 2 * 16);
+}
+
+/// Probabilities after dropout and gradients of scores, both without the factor keep_scale, rounded.
+template <bool kDrops>
+__device__ inline void differentiate(LeftFactor& dropped, LeftFactor& dscore, const Block& probability,
+                                     const Block& gradient, const float* deltas, const std::uint32_t* keep) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+        const Floats2 delta = load2(deltas + 8 * j + lane_pair(thread_index_here()));
+        std::uint32_t bits = 0;
+        if constexpr (kDrops) bits = read_keep(keep, j / 2);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float kept[2], ds[2];
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const int i = 4 * j + 2 * half + e;
+                const float p = probability[i];
+                if constexpr (kDrops) {
+                    kept[e] = (bits & (1u << (8 * half + 7 - 4 * e - 2 * (j % 2)))) != 0 ? p : 0.0f;
+                    ds[e] = fmaf(kept[e], gradient[i], -(p * delta.value[e]));
+                } else {
+                    kept[e] = p;
+                    ds[e] = p * (gradient[i] - delta.value[e]);
+                }
+            }
+            dropped[j / 2][j % 2 * 2 + half] = pack_bf16(kept[0], kept[1]);
+            dscore[j / 2][j % 2 * 2 + half] = pack_bf16(ds[0], ds[1]);
+        }
+    }
+}
+
+/// Transposed: row i of the panel is query i.
+__device__ inline void store_dscores(std::uint32_t* panel, const LeftFactor& dscore) {
+    const int thread = thread_index_here(), lane = thread % kWarpThreads;
+    const int piece = thread / kWarpThreads % kGroupWarps * 2;
+#pragma unroll
+    for (int k = 0; k < kQueries / 16; ++k) {
+        store_matrix<Transposed::yes>(address_pieces_first<kGroupKeys>(panel, 16 * k, piece, lane), dscore[k]);
+    }
+}
+
+/// A score group's way through the tiles.
+struct Turns {
+    KeyTurn keys;
+    StageTurn stage;
+    ScoreTurn scores;
+};
+
+/// Where the sequence has no key for the group, it still hands on what comes.
+__device__ inline void skip_key_tile(const Tiles& tiles, const Head& head, int key_tile, Turns& turns) {
+    const int last_tile = head.last_query_tile(key_tile);
+    for (int tile = head.first_query_tile(key_tile); tile <= last_tile; ++tile) {
+        wait_for<Slots::stage_ready>(tiles, turns.stage);
+        arrive_at<Slots::stage_empty>(tiles, turns.stage);
+        turns.stage.next();
+        wait_for<Slots::scores_empty>(tiles, turns.scores);
+        arrive_at<Slots::scores_full>(tiles, turns.scores);
+        turns.scores.next();
+    }
 }
 
 }  // namespace cloze::attention::backward_hopper
