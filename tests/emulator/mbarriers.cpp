@@ -138,6 +138,14 @@ void fence_mbarrier_init() {
     fence_mbarriers_of(current_thread()->slot);
 }
 
+void fence_async_shared() {
+    const Emulating emulating;
+    maybe_switch();
+    const Thread& thread = *current_thread();
+    fence_mbarriers_of(thread.slot);
+    current_cluster()->clocks.fence(thread.slot);
+}
+
 void mbarrier_arrive(std::uint32_t address, Site site) {
     const Emulating emulating;
     maybe_switch();

@@ -22,6 +22,9 @@ int schedules();
 /// True where device code can run here; else the case is skipped, and returns.
 bool device_or_skip();
 
+/// True where the device also has the instructions of compute capability 9.0, which newer ones do not take over.
+bool hopper_or_skip();
+
 /// A buffer between canaries, full of NaN.
 DeviceBuffer guarded_buffer(std::int64_t bytes);
 
