@@ -5,14 +5,17 @@
 // compute. Why these:
 //
 //   four warpgroups   each a plain chain of products, exponentials, products. While one of them waits for its scores
-//                     another multiplies and two take exponentials; the hardware picks, no barrier makes them take turns.
+//                     another multiplies and two take exponentials; the hardware picks, nothing
+//                     makes them take turns.
 //   128 queries       few rows are idle where sequences are short; keys and values are read again for every 128.
-//   64 keys           scores 32, y 32 and probabilities 16 registers a thread, of 112. A Philox call serves 16 queries x
+//   64 keys           scores 32, y 32 and probabilities 16 registers a thread, of 112. A Philox call serves 16 queries
+//   x
 //                     64 keys.
-//   no maximum        probabilities are 2^(score - base) with a base that is a row's largest score of the first keys that
+//   no maximum        probabilities are 2^(score - base) with a base that is a row's largest score of the first keys
+//   that
 //                     it sees. Floats have the same precision wherever they lie: later scores may exceed the base by
-//                     2^36, which the sum of a tile tells afterwards. Then, which is seldom, base and sums are raised and
-//                     the tile is taken again.
+//                     2^36, which the sum of a tile tells afterwards. Then, which is seldom, base and sums are raised
+//                     and the tile is taken again.
 //   y                 goes through the tile of queries, 16 rows a warp, so that whole rows are written.
 //
 // Budget of a multiprocessor for 128 x 128 scores of 64 columns (4.2 MFLOP), in cycles: tensor cores 1,024, shared
@@ -38,9 +41,7 @@
 
 namespace cloze {
 
-namespace {
-
-using namespace attention;
+namespace attention::hopper_forward {
 
 constexpr int kTeams = 2;
 constexpr int kWarpgroups = 2;  // of a team, besides its warp that asks
@@ -55,9 +56,9 @@ constexpr int kTeamWarps = kTeamThreads / kWarpThreads;
 constexpr int kThreads = kTeams * kTeamThreads + kWarpgroupThreads;
 constexpr int kComputeRegisters = 112;  // 4 of these and 32 are no more than 5 of the 96 that a thread starts with
 constexpr int kAskRegisters = 32;
-constexpr int kStages = 4;       // of keys and values
-constexpr int kQueryStages = 2;  // of queries, and of what says whose they are
-constexpr int kTailBarrier = 1;  // and one more for each team
+constexpr int kStages = 4;               // of keys and values
+constexpr int kQueryStages = 2;          // of queries, and of what says whose they are
+constexpr int kTailBarrier = 1;          // and one more for each team
 constexpr float kMostTileSum = 0x1p40f;  // of 16 probabilities of a lane
 constexpr float kRaise = 36;             // so that a larger sum has a score this far above the base, in powers of two
 
@@ -210,14 +211,21 @@ __device__ void ask(int team, const Packing& packing, const TensorMap& map, std:
     }
 }
 
-// ---- The warps that compute.
+// ---- The warps that compute. What all lanes of a warp have alike is said to be so: then tiles, their addresses and
+// dropout's key cost no registers of threads, and the tensor cores' descriptors no moves.
+
+__device__ Share alike(const Share& share) {
+    return {{warp_alike(share.sequence.index), warp_alike(share.sequence.first_row), warp_alike(share.sequence.length)},
+            warp_alike(share.head),
+            warp_alike(share.first_query)};
+}
 
 using Scores = float[kKeys / 2];
 using Probabilities = std::uint32_t[kKeys / 16][4];  // as left factors
 
-/// A thread's part of a warp's 16 rows: y, not divided yet, and what is summed over the keys. Probabilities are relative
-/// to 2^base; -infinity: the row has seen nothing yet, +infinity: there is no such row. `sum` is of the lane's columns
-/// only.
+/// A thread's part of a warp's 16 rows: y, not divided yet, and what is summed over the keys. Probabilities are
+/// relative to 2^base; -infinity: the row has seen nothing yet, +infinity: there is no such row. `sum` is of the lane's
+/// columns only.
 template <int kDim>
 struct Rows {
     float out[kDim / 2] = {};
@@ -275,8 +283,8 @@ __device__ void raise_bases(Rows<kDim>& rows, const Scores& score, float log2_sc
     rows.settled = warp_ballot(rows.base[0] == -kInfinity || rows.base[1] == -kInfinity) == 0;
 }
 
-/// Powers of two relative to the rows' bases, rounded, and their sums, which are not rounded. Tile n of the scores, rows
-/// of `half`, is word 2 * (n % 2) + half of the left factor of keys 16 (n / 2) and on.
+/// Powers of two relative to the rows' bases, rounded, and their sums, which are not rounded. Tile n of the scores,
+/// rows of `half`, is word 2 * (n % 2) + half of the left factor of keys 16 (n / 2) and on.
 template <int kDim>
 __device__ void exponentiate(Probabilities& probability, float (&sum)[2], const Scores& score, const Rows<kDim>& rows,
                              float log2_scale) {
@@ -310,22 +318,38 @@ __device__ void take_scores(Probabilities& probability, Rows<kDim>& rows, const 
     rows.sum[1] += sum[1];
 }
 
+/// Where dropout's bits of a share are.
+struct Draws {
+    DropoutKey key;
+    std::uint64_t sample;
+};
+
+__device__ Draws draws_of(const DropArguments& drop, int sequence) {
+    const PhiloxKey key = drop.state->dropout_key;
+    const std::uint64_t sample = drop.sample[sequence];
+    const std::uint64_t high = warp_alike(static_cast<std::uint32_t>(sample >> 32));
+    return {{{warp_alike(key.low), warp_alike(key.high)}, drop.layer, DropoutSite::attention_probabilities},
+            high << 32 | warp_alike(static_cast<std::uint32_t>(sample))};
+}
+
 /// What dropout keeps of a warp's 16 x 64 probabilities: byte by byte, of even columns and of odd ones.
 struct Kept {
     std::uint32_t low[4], high[4];
 };
 
-__device__ Kept draw(const DropArguments& drop, const Share& share, int first_query, int first_key) {
-    const int query_block = first_query / kDropoutQueries, key_block = first_key / kDropoutKeys;
-    const PhiloxBits low =
-        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair());
-    const PhiloxBits high =
-        drop_bits(drop, share.sequence.index, share.head, query_block, key_block, lane_group(), lane_pair() + 1);
+__device__ Kept draw(const Draws& draws, ByteThreshold threshold, int head, int first_query, int first_key) {
+    const auto bits = [&](int key) {
+        return attention_dropout_bits(draws.key, draws.sample, static_cast<std::uint32_t>(head),
+                                      static_cast<std::uint32_t>(first_query / kDropoutQueries),
+                                      static_cast<std::uint32_t>(first_key / kDropoutKeys),
+                                      static_cast<std::uint32_t>(lane_group()), static_cast<std::uint32_t>(key));
+    };
+    const PhiloxBits low = bits(lane_pair()), high = bits(lane_pair() + 1);
     Kept kept;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        kept.low[i] = bytes_at_least(low.word[i], drop.threshold);
-        kept.high[i] = bytes_at_least(high.word[i], drop.threshold);
+        kept.low[i] = bytes_at_least(low.word[i], threshold);
+        kept.high[i] = bytes_at_least(high.word[i], threshold);
     }
     return kept;
 }
@@ -412,6 +436,8 @@ __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kSt
                           const KeyTiles& tiles) {
     const int length = share.sequence.length;
     int last_slot = 0;
+    Draws draws;
+    if constexpr (kDrops) draws = draws_of(a.drop, share.sequence.index);
     for (int tile = tiles.first; tile <= tiles.last; ++tile) {
         const int key = tile * kKeys;
         Scores score;
@@ -426,7 +452,7 @@ __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kSt
         }
         Probabilities probability;
         take_scores(probability, rows, score, a.log2_scale);
-        if constexpr (kDrops) drop_probabilities(probability, draw(a.drop, share, query, key));
+        if constexpr (kDrops) drop_probabilities(probability, draw(draws, a.drop.threshold, share.head, query, key));
         start_output<kDim>(rows.out, probability, shared.values_of(keys.slot));
         last_slot = keys.slot;
         keys.advance();
@@ -466,14 +492,14 @@ __device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row
 }
 
 template <int kDim, bool kDrops>
-__device__ void compute(int team, const Arguments& a) {
-    const Shared<kDim> shared(team);
-    const int warpgroup = warp_index() / 4 % kWarpgroups, warp_row = warp_index() % kTeamWarps * kWarpRows;
+__device__ void compute(int warp, const Arguments& a) {
+    const Shared<kDim> shared(warp / kTeamWarps);
+    const int warpgroup = warp / 4 % kWarpgroups, warp_row = warp % kTeamWarps * kWarpRows;
     Ring<kQueryStages> ring;
     Ring<kStages> keys;
     for (;; ring.advance()) {
         mbarrier_wait(shared.queries_full(ring.slot), ring.parity);
-        const Share& share = shared.share[ring.slot];
+        const Share share = alike(shared.share[ring.slot]);
         const int length = share.sequence.length, query = share.first_query + warpgroup * kRows;
         if (length < 0) return;
         const KeyTiles all = tiles_seen(a.packing.sight, share.first_query, kQueries, length);
@@ -512,7 +538,7 @@ __global__ void __launch_bounds__(kThreads, 1) forward_kernel(const __grid_const
         if (team < kTeams) ask<kDim>(team, a.packing, map, a.units);
     } else {
         raise_registers<kComputeRegisters>();
-        compute<kDim, kDrops>(warp_index() / kTeamWarps, a);
+        compute<kDim, kDrops>(warp_alike(warp_index()), a);
     }
 #endif
 }
@@ -535,11 +561,12 @@ void start(const AttentionForward& a, Stream stream) {
                      .drop = drop_arguments(a.dropout)});
 }
 
-}  // namespace
+}  // namespace attention::hopper_forward
 
 namespace device_code::hopper {
 
 void attention_forward(const AttentionForward& a, Stream stream) {
+    using attention::hopper_forward::start;
     if (a.y.rows == 0) return;
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
