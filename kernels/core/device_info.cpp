@@ -8,6 +8,10 @@
 
 namespace cloze {
 
+const char* device_kind() {
+    return device_calls::kind();
+}
+
 int device_count() {
     return device_calls::count();
 }

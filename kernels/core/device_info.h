@@ -17,6 +17,9 @@ struct DeviceInfo {
     std::int64_t memory_bytes;
 };
 
+/// What devices this build commands: "cuda", "none", or "emulated" in tests.
+const char* device_kind();
+
 /// Devices of this machine: 0 without a driver, without a device, and in a build without device code.
 int device_count();
 
