@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "kernels/core/device_info.h"
+#include "kernels/core/error.h"
 #include "kernels/core/stream.h"
-#include "kernels/core/tensor_map.h"
 
 namespace cloze::device_calls {
 
@@ -42,7 +42,8 @@ struct BoxedMatrix {
     int box_rows;
     int box_cols;  // 64: swizzled by 128 bytes, 32: by 64
 };
-TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where);
+/// Writes the bytes of a TensorMap.
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where);
 
 int count();
 DeviceInfo info(int device);

@@ -286,12 +286,10 @@ void wait_for_stores_read(int pending_groups) {
 
 namespace cloze::device_calls {
 
-TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where) {
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where) {
     const emulated::EncodedMap encoded{emulated::kMapMark, matrix};
     emulated::require_device_range(matrix.address, (matrix.rows - 1) * matrix.stride_bytes + 2 * matrix.cols);
-    TensorMap map = {};
-    std::memcpy(map.bytes, &encoded, sizeof encoded);
-    return map;
+    std::memcpy(bytes, &encoded, sizeof encoded);
 }
 
 }  // namespace cloze::device_calls

@@ -182,8 +182,9 @@ TEST_CASE("tensor_map refuses what the copy engine cannot walk") {
     if (!hopper_or_skip()) return;
     const DeviceVector<std::uint16_t> values(64 * 64);
     const Tensor whole{values.data(), 64, 64, 64, DType::bf16, Place::device};
-    const auto refusal = [](const Tensor& x, int rows, int cols) {
-        return error_of([&] { tensor_map(x, rows, cols); });
+    TensorMap map = {};
+    const auto refusal = [&](const Tensor& x, int rows, int cols) {
+        return error_of([&] { map = tensor_map(x, rows, cols); });
     };
     CHECK(refusal(whole, 64, 64) == "");
     CHECK(refusal(whole, 64, 48).find("a box of 64 x 48 elements") != std::string::npos);
