@@ -61,7 +61,7 @@ HeadActivations lay_out_heads(const Requests& request, const BertConfig& config,
             .masked_correct = arena.tensor(request.prefix + "masked_correct", DType::i32, 1, masked),
             .first = request.activation("first", sequences, hidden),
             .pooled = request.activation("pooled", sequences, hidden),
-            .next_sentence_logits = request.activation("next_sentence_logits", sequences, 2),
+            .next_sentence_logits = request.activation("next_sentence_logits", sequences, kNextSentenceColumns),
             .next_sentence_loss = request.statistics("next_sentence_loss", 1, sequences),
             .next_sentence_correct = arena.tensor(request.prefix + "next_sentence_correct", DType::i32, 1, sequences)};
 }
@@ -77,7 +77,7 @@ std::int64_t backward_scratch(const BertConfig& config, const BatchCapacity& cap
          bias_gelu_backward_scratch(capacity.masked, hidden), bias_tanh_backward_scratch(capacity.sequences, hidden),
          attention_backward_scratch(tokens, config.num_attention_heads, hidden / config.num_attention_heads),
          column_sum_scratch(tokens, 3 * hidden), column_sum_scratch(capacity.masked, padded_vocabulary(config)),
-         column_sum_scratch(capacity.sequences, 2)});
+         column_sum_scratch(capacity.sequences, kNextSentenceColumns)});
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ struct HeadActivations {
     Tensor masked_correct;           // [P]  i32
     Tensor first;                    // [S, h]   rows of [CLS]
     Tensor pooled;                   // [S, h]
-    Tensor next_sentence_logits;     // [S, 2]  becomes its gradient
+    Tensor next_sentence_logits;     // [S, 8]  two and padding; becomes its gradient
     Tensor next_sentence_loss;       // [S]  statistics, in nats
     Tensor next_sentence_correct;    // [S]  i32
 };
@@ -54,8 +54,8 @@ struct Activations {
     const Tensor& sequence_output() const { return layers.empty() ? embedding : layers.back().output; }
 };
 
-/// Requests every tensor of a micro-batch from `arena`, in the order of forward. `working`: f32, or f64 for the
-/// reference.
+/// Requests every tensor of a micro-batch from `arena`, in the order of forward. `working`: f32, bf16 on
+/// devices, or f64 for the reference.
 Activations lay_out_activations(Arena& arena, const BertConfig& config, const BatchCapacity& capacity, DType working);
 
 /// Buffers that backward shares between the layers; named by what they hold while a layer runs.

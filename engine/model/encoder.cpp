@@ -45,7 +45,7 @@ void embed(const Pass& pass, Activations& activations) {
                        .beta = weights[table.embedding_norm.beta],
                        .epsilon = pass.config.layer_norm_eps,
                        .dropout = hidden_dropout(pass, 0, DropoutSite::embedding)},
-                      pass.stream);
+                      pass.compute);
 }
 
 void embed_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
@@ -75,7 +75,7 @@ void embed_backward(const Pass& pass, const Activations& activations, const Back
                         .accumulate = accumulate,
                         .accumulate_word = true,
                         .dropout = hidden_dropout(pass, 0, DropoutSite::embedding)},
-                       pass.stream);
+                       pass.compute);
 }
 
 /// LayerNorm(residual + dropout(norm.sum + bias)): the end of both halves of a layer. norm.sum holds the GEMM's output.
@@ -100,7 +100,7 @@ void residual_norm(const Pass& pass, const ResidualNorm& block) {
                         .beta = pass.weights[block.parameters.beta],
                         .epsilon = pass.config.layer_norm_eps,
                         .dropout = block.dropout},
-                       pass.stream);
+                       pass.compute);
 }
 
 /// dhidden: gradient of y in, of the residual out. dbranch: gradient of the GEMM's output, out.
@@ -120,7 +120,7 @@ void residual_norm_backward(const Pass& pass, const ResidualNorm& block, const B
                          .gamma = pass.weights[block.parameters.gamma],
                          .accumulate = accumulate,
                          .dropout = block.dropout},
-                        pass.stream);
+                        pass.compute);
 }
 
 ResidualNorm attention_end(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number) {
@@ -143,14 +143,14 @@ ResidualNorm feed_forward_end(const Pass& pass, const LayerActivations& layer, c
 
 void layer_forward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number) {
     const ParameterView& weights = pass.weights;
-    const Stream stream = pass.stream;
+    const Compute& compute = pass.compute;
 
     gemm({.d = layer.qkv,
           .a = layer.input,
           .b = weights.qkv_weight(index),
           .transpose_b = true,
           .bias = weights.qkv_bias(index)},
-         stream);
+         compute);
     attention_forward({.y = layer.context,
                        .log_sum_exp = layer.log_sum_exp,
                        .qkv = layer.qkv,
@@ -158,26 +158,26 @@ void layer_forward(const Pass& pass, const LayerActivations& layer, const LayerI
                        .heads = pass.config.num_attention_heads,
                        .visible = pass.config.visible,
                        .dropout = attention_dropout(pass, number)},
-                      stream);
+                      compute);
     gemm({.d = layer.attention_norm.sum,
           .a = layer.context,
           .b = weights[index.attention_output.weight],
           .transpose_b = true},
-         stream);
+         compute);
     residual_norm(pass, attention_end(pass, layer, index, number));
 
     gemm({.d = layer.intermediate,
           .a = layer.attention_output,
           .b = weights[index.intermediate.weight],
           .transpose_b = true},
-         stream);
+         compute);
     bias_gelu_forward({.y = layer.activated,
                        .x = layer.intermediate,
                        .bias = weights[index.intermediate.bias],
                        .form = pass.config.gelu()},
-                      stream);
+                      compute);
     gemm({.d = layer.output_norm.sum, .a = layer.activated, .b = weights[index.output.weight], .transpose_b = true},
-         stream);
+         compute);
     residual_norm(pass, feed_forward_end(pass, layer, index, number));
 }
 
@@ -193,8 +193,8 @@ void feed_forward_backward(const Pass& pass, const LayerActivations& layer, cons
           .b = layer.activated,
           .transpose_a = true,
           .accumulate = accumulate},
-         pass.stream);
-    gemm({.d = dactivated, .a = buffers.dbranch, .b = weights[index.output.weight]}, pass.stream);
+         pass.compute);
+    gemm({.d = dactivated, .a = buffers.dbranch, .b = weights[index.output.weight]}, pass.compute);
     bias_gelu_backward({.dx = dactivated,
                         .dbias = gradients[index.intermediate.bias],
                         .scratch = buffers.scratch.column_range(0, bias_gelu_backward_scratch(tokens, wide)),
@@ -203,15 +203,15 @@ void feed_forward_backward(const Pass& pass, const LayerActivations& layer, cons
                         .bias = weights[index.intermediate.bias],
                         .form = pass.config.gelu(),
                         .accumulate = accumulate},
-                       pass.stream);
+                       pass.compute);
     gemm({.d = gradients[index.intermediate.weight],
           .a = dactivated,
           .b = layer.attention_output,
           .transpose_a = true,
           .accumulate = accumulate},
-         pass.stream);
+         pass.compute);
     gemm({.d = buffers.dhidden, .a = dactivated, .b = weights[index.intermediate.weight], .accumulate = true},
-         pass.stream);
+         pass.compute);
 }
 
 void self_attention_backward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number,
@@ -227,8 +227,8 @@ void self_attention_backward(const Pass& pass, const LayerActivations& layer, co
           .b = layer.context,
           .transpose_a = true,
           .accumulate = accumulate},
-         pass.stream);
-    gemm({.d = buffers.dcontext, .a = buffers.dbranch, .b = weights[index.attention_output.weight]}, pass.stream);
+         pass.compute);
+    gemm({.d = buffers.dcontext, .a = buffers.dbranch, .b = weights[index.attention_output.weight]}, pass.compute);
     attention_backward(
         {.dqkv = dqkv,
          .scratch = buffers.scratch.column_range(0, attention_backward_scratch(tokens, heads, wide / 3 / heads)),
@@ -240,15 +240,15 @@ void self_attention_backward(const Pass& pass, const LayerActivations& layer, co
          .heads = heads,
          .visible = pass.config.visible,
          .dropout = attention_dropout(pass, number)},
-        pass.stream);
+        pass.compute);
     column_sum({.sum = gradients.qkv_bias(index),
                 .scratch = buffers.scratch.column_range(0, column_sum_scratch(tokens, wide)),
                 .x = dqkv,
                 .accumulate = accumulate},
-               pass.stream);
+               pass.compute);
     gemm({.d = gradients.qkv_weight(index), .a = dqkv, .b = layer.input, .transpose_a = true, .accumulate = accumulate},
-         pass.stream);
-    gemm({.d = buffers.dhidden, .a = dqkv, .b = weights.qkv_weight(index), .accumulate = true}, pass.stream);
+         pass.compute);
+    gemm({.d = buffers.dhidden, .a = dqkv, .b = weights.qkv_weight(index), .accumulate = true}, pass.compute);
 }
 
 void layer_backward(const Pass& pass, const LayerActivations& layer, const LayerIndex& index, int number,

@@ -7,7 +7,6 @@
 #include "engine/model/batch_tensors.h"
 #include "engine/model/parameters.h"
 #include "kernels/core/step_state.h"
-#include "kernels/core/stream.h"
 
 namespace cloze {
 
@@ -18,7 +17,7 @@ struct Pass {
     BatchTensors batch;
     const StepState* state;
     bool training;  // false: no dropout
-    Stream stream = {};
+    Compute compute = {};
 };
 
 void encoder_forward(const Pass& pass, Activations& activations);

@@ -97,6 +97,34 @@ double seconds_between(void* first, void* second) {
     return static_cast<double>(milliseconds) * 1e-3;
 }
 
+void* record_graph(Stream stream, const std::function<void()>& work) {
+    // Relaxed: other threads of the caller may allocate meanwhile.
+    check(cudaStreamBeginCapture(cuda(stream), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+    cudaGraph_t graph = nullptr;
+    try {
+        work();
+    } catch (...) {
+        if (cudaStreamEndCapture(cuda(stream), &graph) == cudaSuccess) cudaGraphDestroy(graph);
+        cudaGetLastError();  // the capture's: the caller hears of what broke it
+        throw;
+    }
+    check(cudaStreamEndCapture(cuda(stream), &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+    return executable;
+}
+void destroy_graph(void* graph) noexcept {
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+}
+void launch_graph(void* graph, Stream stream) {
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), cuda(stream)), "cudaGraphLaunch");
+}
+
+const char* kind() {
+    return "cuda";
+}
 namespace {
 
 /// cuTensorMapEncodeTiled() of the driver that is loaded.
@@ -155,14 +183,21 @@ void use(int device) {
     const cudaError_t status = cudaGetDeviceCount(&devices);
     if (status == cudaErrorInsufficientDriver) {
         fail(Fault::device, "the NVIDIA driver is older than the CUDA ", CUDART_VERSION / 1000, ".",
-             CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use the host");
+             CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use --device cpu");
     }
     if (status == cudaErrorNoDevice || (status == cudaSuccess && devices == 0)) {
-        fail(Fault::device, "no NVIDIA GPU is visible on this machine; use the host");
+        fail(Fault::device,
+             "no NVIDIA GPU is visible on this machine (CUDA_VISIBLE_DEVICES may hide one); use --device cpu");
     }
     check(status, "cudaGetDeviceCount");
     require(device >= 0 && device < devices, "device ", device, " does not exist; this machine has 0 to ", devices - 1);
     check(cudaSetDevice(device), "cudaSetDevice");
+}
+
+int current() {
+    int device = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
 }
 
 }  // namespace cloze::device_calls

@@ -1,4 +1,5 @@
 // Threads, shuffles, reductions, barriers, vectors, bf16 and fast functions of kernels/device against plain loops.
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/core/launch.h"
@@ -32,6 +33,13 @@ __global__ void collect_lanes(float* xored, float* from, std::uint32_t* votes, f
     votes[i] = warp_ballot(x[i] > 0);
     sum[i] = warp_sum(x[i]);
     largest[i] = warp_max(x[i]);
+}
+
+__global__ void collect_integers(std::int32_t* largest, int* votes, int* thread, const std::int32_t* x) {
+    const std::int64_t i = flat_index();
+    largest[i] = warp_max(x[i]);
+    votes[i] = count_votes(warp_ballot(x[i] > 0));
+    thread[i] = thread_index_here();
 }
 
 __global__ void reduce_block(float* sum, float* largest, const float* x) {
@@ -157,6 +165,21 @@ TEST_CASE("shuffles, votes and warp reductions equal loops over the lanes") {
             REQUIRE(largest.values()[i] == most);
         }
     });
+}
+
+TEST_CASE("the largest integer of a warp, its votes and a thread's index where it stands are what they should be") {
+    if (!device_or_skip()) return;
+    std::vector<std::int32_t> x(64);
+    for (std::size_t i = 0; i < 64; ++i) x[i] = static_cast<std::int32_t>(i * 37 % 64) - (i < 32 ? 70 : 20);
+    const DeviceVector<std::int32_t> in(x), largest(64), votes(64), thread(64);
+    launch("test", collect_integers, {.grid = {}, .threads = 64}, {}, largest.data(), votes.data(), thread.data(),
+           in.data());
+    for (std::size_t i = 0; i < 64; ++i) {
+        const auto first = x.begin() + static_cast<std::ptrdiff_t>(i / 32 * 32), last = first + 32;
+        CHECK(largest.values()[i] == *std::max_element(first, last));
+        CHECK(votes.values()[i] == std::count_if(first, last, [](std::int32_t value) { return value > 0; }));
+        CHECK(thread.values()[i] == static_cast<int>(i));
+    }
 }
 
 TEST_CASE("block reductions give every thread the same bits") {
