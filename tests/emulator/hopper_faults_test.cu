@@ -94,6 +94,8 @@ enum class Plant {
     overwritten,
     twice,
     misaligned,
+    odd_column,
+    beside,
     early_overwrite,
     early_copy,
     unwaited,
@@ -119,7 +121,8 @@ __global__ void copy_twice(float* out, const __grid_constant__ TensorMap map) {
             if (plant != Plant::early_copy) mbarrier_wait(places.empty, (round + 1) % 2);
             if (plant != Plant::no_arrival) mbarrier_arrive_expect(places.full, announced);
             tensor_copy(places.address(0) + (plant == Plant::misaligned ? 512 : 0), map, 0, 0, places.full);
-            tensor_copy(places.address(1), map, 0, 0, places.full);
+            tensor_copy(places.address(1), map, plant == Plant::odd_column ? 4 : 0, plant == Plant::beside ? 64 : 0,
+                        places.full);
         }
         if (plant == Plant::unwaited) continue;
         const int parity =
@@ -362,6 +365,8 @@ TEST_CASE("mbarriers that are not ready, or count what does not come, are named"
     expect_fault(copy_twice<Plant::overwritten>, {"has been overwritten"});
     expect_fault(copy_twice<Plant::twice>, {"is an mbarrier already"});
     expect_fault(copy_twice<Plant::misaligned>, {"is not aligned to 1024"});
+    expect_fault(copy_twice<Plant::odd_column>, {"column 4, which is not aligned to 16 bytes"});
+    expect_fault(copy_twice<Plant::beside>, {"row 64, column 0 has no element of the matrix"});
     expect_fault(wait_for_nothing, {"thread 0-127 waits for mbarrier at"});
     expect_fault(wait_without_mbarrier, {"is no mbarrier"});
     expect_fault(arrive_too_often, {"has all 1 arrivals of this phase and waits for 8208 bytes"});
