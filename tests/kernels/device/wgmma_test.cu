@@ -23,7 +23,7 @@ template <int columns, int bytes_of_row, bool a_is_mn_major, bool b_is_mn_major>
 struct Form {
     static constexpr int n = columns;
     static constexpr int row_bytes = bytes_of_row;
-    static constexpr bool a_mn = a_is_mn_major, b_mn = b_is_mn_major;
+    [[maybe_unused]] static constexpr bool a_mn = a_is_mn_major, b_mn = b_is_mn_major;
     static constexpr int box_cols = row_bytes / 2;
 };
 
