@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import List, NamedTuple
 
 FINDINGS = ("wrong numbers", "other bits", "race", "race with a copy", "deadlock", "divergence", "stray access",
-            "misaligned access")
+            "early access", "misaligned access")
 
 
 class ListError(Exception):
