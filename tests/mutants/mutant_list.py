@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from typing import List, NamedTuple
 
-FINDINGS = ("wrong numbers", "other bits", "race", "race with a copy", "deadlock", "divergence", "stray access",
+FINDINGS = ("wrong numbers", "other bits", "race", "race with a copy", "missing fence", "deadlock", "divergence", "stray access",
             "misaligned access")
 
 
