@@ -130,7 +130,6 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint64_t>(kBarriers)
         .bytes();
 }
-static_assert(shared_bytes(64) <= 227 * 1024, "what a block can have");
 
 template <int kDim>
 __device__ inline Tiles take_tiles() {
