@@ -318,10 +318,12 @@ template <int kDim>
 __device__ void start_products(float (&sum)[kDim / 2], const LeftFactor& left, const std::uint32_t* rows,
                                bool accumulate) {
     const MatrixDescriptor right = rows_descriptor<kDim>(rows);
+    wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kQueries / 16; ++k) {
         wgmma_m64<kDim, true>(sum, left[k], advance(right, 32 * kDim * k), accumulate || k > 0);
     }
+    wgmma_commit();
 }
 
 /// Starts the scores and the gradients of probabilities of the stage, as two groups of products.
@@ -346,28 +348,26 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
     StageTurn before = turns.stage;
     for (bool first = true;; first = false, ++tile) {
         const int slot = turns.stage.slot(), first_query = tile * kQueries;
-        wgmma_wait<1>();
+        wgmma_wait<1>();  // all but the gradients of probabilities
         wgmma_hold(score);
         if (!first) arrive_at<Slots::stage_empty>(tiles, before);
         const Head head = head_here<kDim>(tiles, a.packing, turn);
         if (!head.sight.all(first_query, kQueries, first_key, kGroupKeys, head.length)) {
             hide(score, head, first_query, first_key);
         }
-        exponentiate(score, tiles.log2_sum + slot * kQueries, a.log2_scale);
-        wgmma_wait<0>();
-        wgmma_hold(gradient);
         LeftFactor dropped, dscore;
-        differentiate<kDrops>(dropped, dscore, score, gradient, tiles.delta + slot * kQueries,
-                              tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
+        exponentiate<kDrops>(score, dropped, tiles.log2_sum + slot * kQueries, a.log2_scale,
+                             tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
+        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
+        wgmma_wait<1>();  // all but those
+        wgmma_hold(gradient);
+        differentiate<kDrops>(dscore, score, gradient, tiles.delta + slot * kQueries);
+        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
         wait_for<Slots::scores_empty>(tiles, turns.scores);
         store_dscores(tiles.dscores + (kScoreGroups * turns.scores.slot() + group) * kPanelWords, dscore);
         fence_async_shared();
         arrive_at<Slots::scores_full>(tiles, turns.scores);
         turns.scores.next();
-        wgmma_fence();
-        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
-        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
-        wgmma_commit();
         before = turns.stage;
         turns.stage.next();
         if (tile == last_tile) break;
