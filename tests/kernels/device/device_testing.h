@@ -9,6 +9,7 @@
 #include "kernels/core/device_info.h"
 #include "kernels/core/device_memory.h"
 #include "tests/kernels/op_testing.h"
+#include "tests/support.h"
 
 namespace cloze::test {
 
@@ -63,6 +64,14 @@ private:
     std::int64_t count_;
     DeviceBuffer buffer_;
 };
+
+/// A copy of `value` on the device, until the case ends.
+template <typename T>
+const T* on_device(const T& value) {
+    auto copy = std::make_shared<DeviceVector<T>>(std::vector{value});
+    keep_until_case_ends(copy);
+    return copy->data();
+}
 
 /// A copy of an Array on the device; gaps between rows come along, and are checked when it is fetched.
 class DeviceArray {
