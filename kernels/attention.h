@@ -77,11 +77,13 @@ Cost attention_backward_cost(std::int64_t tokens, std::int64_t pairs, std::int64
                              DType dtype);
 
 /// Device code (attention_forward.cu, attention_backward.cu): called by the two above, which have checked the
-/// arguments. Those of hopper (attention_forward_hopper.cu) where kernels/attention_path.h says so.
+/// arguments. Those of hopper (attention_forward_hopper.cu, attention_backward_hopper.cu) where
+/// kernels/attention_path.h says so.
 namespace device_code {
 namespace hopper {
 void attention_forward(const AttentionForward& arguments, Stream stream);
-}
+void attention_backward(const AttentionBackward& arguments, Stream stream);
+}  // namespace hopper
 void attention_forward(const AttentionForward& arguments, Stream stream);
 void attention_backward(const AttentionBackward& arguments, Stream stream);
 }  // namespace device_code

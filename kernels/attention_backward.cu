@@ -26,6 +26,7 @@
 #include <cmath>
 
 #include "kernels/attention_packing.cuh"
+#include "kernels/attention_path.h"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/core/launch.h"
 #include "kernels/device/math.h"
@@ -78,37 +79,7 @@ constexpr int shared_bytes(int dim) {
         .bytes();
 }
 
-/// A head of a sequence. Addresses are computed from these few numbers where they are used, since kept they would fill
-/// registers.
-struct Head {
-    int sequence;
-    int head;
-    int length;
-    int first_row;
-    int column;  // of y
-    Sight sight;
-
-    __device__ int first_query_tile(int key_tile) const { return sight.only_past ? key_tile * kKeys / kQueries : 0; }
-    __device__ int last_query_tile(int key_tile) const {
-        const int last_key = key_tile * kKeys + kKeys - 1;
-        return (sight.only_future && last_key < length ? last_key : length - 1) / kQueries;
-    }
-    __device__ int first_key_tile(int query_tile) const {
-        return sight.only_future ? query_tile * kQueries / kKeys : 0;
-    }
-    __device__ int last_key_tile(int query_tile) const {
-        const int last_query = query_tile * kQueries + kQueries - 1;
-        return (sight.only_past && last_query < length ? last_query : length - 1) / kKeys;
-    }
-};
-
-__device__ Head head_of(const Packing& packing, std::int64_t block, int head_dim) {
-    const int head = static_cast<int>(block % packing.heads);
-    const int sequence = nth_longest<kKeys>(packing, static_cast<int>(block / packing.heads));
-    if (sequence < 0) return {};
-    const int row = packing.offset[sequence];
-    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.sight};
-}
+using Head = HeadOfSequence<kKeys, kQueries>;
 
 struct Tiles {
     std::uint32_t* keys;     // [kKeys][kDim]; at the end dk
@@ -487,7 +458,8 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     clear_outside(packing, block_x(), blocks_x(),
                   [&](std::int64_t row) { clear_row(a.dqkv + row * 3 * packing.hidden, 3 * packing.hidden); });
     if (packing.sequences == 0) return;
-    const Head head = head_of(packing, block_x(), kDim);
+    LongestFirst<kKeys> order(packing);
+    const Head head = head_of<kKeys, kQueries>(packing, order, block_x(), kDim);
     if (head.length == 0) return;
     SharedArena arena;
     Tiles tiles;
@@ -535,6 +507,7 @@ void start(const AttentionBackward& a, Stream stream) {
 namespace device_code {
 
 void attention_backward(const AttentionBackward& a, Stream stream) {
+    if (chosen_attention_path() == AttentionPath::hopper) return hopper::attention_backward(a, stream);
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
         drops ? start<64, true>(a, stream) : start<64, false>(a, stream);

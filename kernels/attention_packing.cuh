@@ -104,9 +104,7 @@ __device__ inline Share share_of(const Packing& packing, std::int64_t block) {
     }
     if (count == 0 || first_slot_of<kRows>(packing, sequence) > slot) return {};
     const int first_row = packing.offset[sequence], length = packing.offset[sequence + 1] - first_row;
-    return {{sequence, first_row, length},
-            head,
-            (slot - first_slot_of<kRows>(packing, sequence)) * kRows};
+    return {{sequence, first_row, length}, head, (slot - first_slot_of<kRows>(packing, sequence)) * kRows};
 }
 
 template <int kRows>
@@ -115,31 +113,81 @@ __device__ inline int tiles_of(const Packing& packing, int sequence) {
     return (packing.offset[sequence + 1] - packing.offset[sequence] + kRows - 1) / kRows;
 }
 
-/// The sequence that comes `rank`-th when those of more tiles come first; -1 for those that are empty. A block
-/// takes as long as its sequence, and the longest must not be left for the end.
+/// The sequences in turn, those of more tiles first, for a warp that asks for rising ranks. A block takes as long as
+/// its sequence, and the longest must not be left for the end.
 template <int kRows>
-__device__ inline int nth_longest(const Packing& packing, int rank) {
-    int tiles = 0;
-    for (int first = 0; first < packing.sequences; first += kWarpThreads) {
-        const int here = tiles_of<kRows>(packing, first + lane_index());
-        tiles = here > tiles ? here : tiles;
-    }
-    for (tiles = warp_max(tiles); tiles > 0;) {
-        int next = 0;  // the most tiles of shorter sequences
+class LongestFirst {
+public:
+    __device__ explicit LongestFirst(const Packing& packing) {
+        int most = 0;
         for (int first = 0; first < packing.sequences; first += kWarpThreads) {
             const int here = tiles_of<kRows>(packing, first + lane_index());
-            if (here < tiles && here > next) next = here;
-            const std::uint32_t votes = warp_ballot(here == tiles);
-            const int count = count_votes(votes);
-            if (rank < count) {
-                const bool chosen = here == tiles && count_votes(votes & ((1u << lane_index()) - 1)) == rank;
-                return warp_max(chosen ? first + lane_index() : -1);
-            }
-            rank -= count;
+            most = here > most ? here : most;
         }
-        tiles = warp_max(next);
+        tiles_ = warp_max(most);
     }
-    return -1;
+
+    /// The sequence that comes `rank`-th; -1 for those that are empty. No rank may be below an earlier one.
+    __device__ int nth(const Packing& packing, int rank) {
+        while (tiles_ > 0) {
+            for (; first_ < packing.sequences; first_ += kWarpThreads) {
+                const int here = tiles_of<kRows>(packing, first_ + lane_index());
+                if (here < tiles_ && here > next_) next_ = here;
+                const std::uint32_t votes = warp_ballot(here == tiles_);
+                const int count = count_votes(votes), among = rank - passed_;
+                if (among < count) {
+                    const bool chosen = here == tiles_ && count_votes(votes & ((1u << lane_index()) - 1)) == among;
+                    return warp_max(chosen ? first_ + lane_index() : -1);
+                }
+                passed_ += count;
+            }
+            tiles_ = warp_max(next_);
+            next_ = first_ = 0;
+        }
+        return -1;
+    }
+
+private:
+    int tiles_;       // of the sequences that come now
+    int next_ = 0;    // the most tiles of shorter ones, of those this lane has seen
+    int first_ = 0;   // of the 32 sequences that come now
+    int passed_ = 0;  // how many came before these
+};
+
+/// A head of a sequence, and which of its tiles of kKeys keys and kQueries queries meet. Addresses are computed from
+/// these few numbers where they are used, since kept they would fill registers.
+template <int kKeys, int kQueries>
+struct HeadOfSequence {
+    int sequence;
+    int head;
+    int length;
+    int first_row;
+    int column;  // of y
+    Sight sight;
+
+    __device__ int first_query_tile(int key_tile) const { return sight.only_past ? key_tile * kKeys / kQueries : 0; }
+    __device__ int last_query_tile(int key_tile) const {
+        const int last_key = key_tile * kKeys + kKeys - 1;
+        return (sight.only_future && last_key < length ? last_key : length - 1) / kQueries;
+    }
+    __device__ int first_key_tile(int query_tile) const {
+        return sight.only_future ? query_tile * kQueries / kKeys : 0;
+    }
+    __device__ int last_key_tile(int query_tile) const {
+        const int last_query = query_tile * kQueries + kQueries - 1;
+        return (sight.only_past && last_query < length ? last_query : length - 1) / kKeys;
+    }
+};
+
+/// Head `index` of the heads of all sequences, those of longer sequences first; of no rows behind the last one.
+template <int kKeys, int kQueries>
+__device__ inline HeadOfSequence<kKeys, kQueries> head_of(const Packing& packing, LongestFirst<kKeys>& order,
+                                                          std::int64_t index, int head_dim) {
+    const int head = static_cast<int>(index % packing.heads);
+    const int sequence = order.nth(packing, static_cast<int>(index / packing.heads));
+    if (sequence < 0) return {};
+    const int row = packing.offset[sequence];
+    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.sight};
 }
 
 }  // namespace cloze::attention
