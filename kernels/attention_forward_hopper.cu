@@ -13,11 +13,12 @@
 //                     it sees. Floats have the same precision wherever they lie: later scores may exceed the base by
 //                     2^36, which the sum of a tile tells afterwards. Then, which is seldom, base and sums are raised
 //                     and the tile is taken again.
-//   dropout           its bits are drawn while the tensor cores multiply, and wait in shared memory.
+//   dropout           its bits are drawn between the exponentials and the product that wants them. Drawn while the
+//                     scores are multiplied, they keep the products that they stand between waiting.
 //   y                 goes through the tile of queries, 16 rows a warp, so that whole rows are written.
 //
 // Budget of a multiprocessor for 128 x 128 scores of 64 columns (4.2 MFLOP), in cycles: tensor cores 1,024, shared
-// memory 1,020, exponentials 1,024, instructions of a scheduler 770, with dropout 1,490; 32 KiB from the second-level
+// memory 1,020, exponentials 1,024, instructions of a scheduler 770, with dropout 1,360; 32 KiB from the second-level
 // cache. docs/kernels.md has more, what was predicted and what was measured.
 //
 // Tested by tests/kernels/device/attention_test.cpp.
@@ -93,7 +94,6 @@ CLOZE_HD constexpr int box_bytes(int dim) {
 }
 
 inline constexpr int kBarriers = 2 * (kQueryStages + kStages);
-inline constexpr int kDrawWords = (4 + 4 + 1) * kTeamThreads;
 
 CLOZE_HD constexpr int query_words(int dim) {
     return kQueryStages * kWarpgroups * box_words(dim);
@@ -106,7 +106,6 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint32_t>(kTeams * query_words(dim), 1024)
         .take<std::uint32_t>(kTeams * key_words(dim), 1024)
         .take<std::uint32_t>(kTeams * key_words(dim), 1024)
-        .take<std::uint32_t>(kTeams * kDrawWords)
         .take<std::uint64_t>(kTeams * kBarriers)
         .take<Unit>(kTeams * kQueryStages)
         .bytes();
@@ -136,7 +135,6 @@ struct Shared {
     std::uint32_t* queries;  // [kQueryStages][kQueries][kDim]; at the end y
     std::uint32_t* keys;     // [kStages][kKeys][kDim]
     std::uint32_t* values;   // [kStages][kKeys][kDim]
-    std::uint32_t* draws;    // [kTeamThreads][4] twice, [kTeamThreads]
     Unit* unit;              // [kQueryStages]
     std::uint32_t barriers;
     MatrixDescriptor query, key, value;  // of the first slots
@@ -146,7 +144,6 @@ struct Shared {
         queries = arena.take<std::uint32_t>(kTeams * query_words(kDim), 1024) + team * query_words(kDim);
         keys = arena.take<std::uint32_t>(kTeams * key_words(kDim), 1024) + team * key_words(kDim);
         values = arena.take<std::uint32_t>(kTeams * key_words(kDim), 1024) + team * key_words(kDim);
-        draws = arena.take<std::uint32_t>(kTeams * kDrawWords) + team * kDrawWords;
         barriers = warp_alike(shared_address(arena.take<std::uint64_t>(kTeams * kBarriers) + team * kBarriers));
         unit = arena.take<Unit>(kTeams * kQueryStages) + team * kQueryStages;
         query = alike(descriptor_of<kDim>(queries));
@@ -366,47 +363,21 @@ __device__ DropoutKey key_of(const DropArguments& drop) {
     return {{warp_alike(key.low), warp_alike(key.high)}, drop.layer, DropoutSite::attention_probabilities};
 }
 
-/// A thread's own part of Shared::draws: what dropout keeps of a tile, byte by byte, of even columns and of odd ones,
-/// and the first word of its counter. There they take no registers; and drawing, which begins with that word and ends
-/// with these, has its place in the time of the products, where the compiler would not leave it.
-template <int kDim>
-struct Drawn {
-    std::uint32_t *low, *high, *counter;
-    __device__ Drawn(const Shared<kDim>& shared, int thread) {
-        const int own = thread % kTeamThreads;
-        low = shared.draws + 4 * own;
-        high = shared.draws + 4 * (kTeamThreads + own);
-        counter = shared.draws + 8 * kTeamThreads + own;
-    }
-};
-
-template <int kDim>
-__device__ void draw(const Drawn<kDim>& drawn, PhiloxCounter counter, PhiloxKey key, ByteThreshold threshold,
-                     int tile) {
-    counter.c0 = load_shared_here(drawn.counter);
-    counter.c1 += static_cast<std::uint32_t>(tile);
+/// Drops of a warp's 16 x 64 probabilities those that the bits at `counter`, for even columns, and the next, for odd
+/// ones, do not keep.
+__device__ void drop_probabilities(Probabilities& probability, PhiloxCounter counter, PhiloxKey key,
+                                   ByteThreshold threshold) {
     const PhiloxBits low = philox(counter, key);
     ++counter.c0;
     const PhiloxBits high = philox(counter, key);
-    Words4 keep_low, keep_high;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        keep_low.word[i] = bytes_at_least(low.word[i], threshold);
-        keep_high.word[i] = bytes_at_least(high.word[i], threshold);
-    }
-    store_16(drawn.low, keep_low);
-    store_16(drawn.high, keep_high);
-}
-
-template <int kDim>
-__device__ void drop_probabilities(Probabilities& probability, const Drawn<kDim>& drawn) {
-    const Words4 low = load_16(drawn.low), high = load_16(drawn.high);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // query half i / 2, key octets 4 (i % 2) and on
+        const std::uint32_t keep_low = bytes_at_least(low.word[i], threshold);
+        const std::uint32_t keep_high = bytes_at_least(high.word[i], threshold);
 #pragma unroll
         for (int byte = 0; byte < 4; ++byte) {
             const int n = i % 2 * 4 + byte;
-            probability[n / 2][n % 2 * 2 + i / 2] &= keep_pair(low.word[i], high.word[i], byte);
+            probability[n / 2][n % 2 * 2 + i / 2] &= keep_pair(keep_low, keep_high, byte);
         }
     }
 }
@@ -475,7 +446,7 @@ struct Task {
     int thread;
 };
 
-/// The counter of dropout's bits for the first 64 keys. The first word is each lane's own.
+/// The counter of dropout's bits for the first 64 keys and even columns. The first word is each lane's own.
 __device__ PhiloxCounter counter_of(const Task& task, const DropoutKey& key) {
     return attention_dropout_counter(key, task.unit.sample, static_cast<std::uint32_t>(task.unit.share.head),
                                      static_cast<std::uint32_t>(task.query / kDropoutQueries), 0,
@@ -483,26 +454,20 @@ __device__ PhiloxCounter counter_of(const Task& task, const DropoutKey& key) {
                                      static_cast<std::uint32_t>(lane_pair(task.thread)));
 }
 
-/// Of each tile first the scores, and meanwhile what dropout keeps; the product with its values goes on while the
-/// scores of the next tile are started.
+/// Of each tile first the scores; the product with its values goes on while the scores of the next tile are started.
 template <int kDim, bool kDrops>
 __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kStages>& keys, const Arguments& a,
                           const Task& task, const DropoutKey& dropout_key) {
     const int length = task.unit.share.sequence.length, thread = task.thread;
     const KeyTiles whole = tiles_seen_whole(a.packing.sight, task.query, kWarpRows, length);
-    const Drawn<kDim> drawn(shared, thread);
     PhiloxCounter counter;
-    if constexpr (kDrops) {
-        counter = counter_of(task, dropout_key);
-        *drawn.counter = counter.c0;
-    }
+    if constexpr (kDrops) counter = counter_of(task, dropout_key);
     int last_slot = 0;
     for (int tile = task.tiles.first; tile <= task.tiles.last; ++tile) {
         const int offset = keys.slot * box_bytes(kDim);
         Scores score;
         take_tile(shared, keys, length - tile * kKeys, thread);
         start_scores<kDim>(score, task.queries, advance(shared.key, offset));
-        if constexpr (kDrops) draw(drawn, counter, dropout_key.step_key, a.drop.threshold, tile);
         wgmma_wait<0>();
         wgmma_hold(score);
         wgmma_hold(rows.out);
@@ -512,7 +477,11 @@ __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kSt
         }
         Probabilities probability;
         take_scores(probability, rows, score, a.log2_scale);
-        if constexpr (kDrops) drop_probabilities(probability, drawn);
+        if constexpr (kDrops) {
+            PhiloxCounter here = counter;
+            here.c1 += static_cast<std::uint32_t>(tile);
+            drop_probabilities(probability, here, dropout_key.step_key, a.drop.threshold);
+        }
         start_output<kDim>(rows.out, probability, advance(shared.value, offset));
         last_slot = keys.slot;
         keys.advance();
