@@ -91,6 +91,7 @@ CLOZE_HD constexpr int box_bytes(int dim) {
 }
 
 constexpr int kBarriers = 2 * (kQueryStages + kStages);
+constexpr int kDrawWords = (4 + 4 + 1) * kTeamThreads;
 
 CLOZE_HD constexpr int query_words(int dim) {
     return kQueryStages * kWarpgroups * box_words(dim);
@@ -103,34 +104,59 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint32_t>(kTeams * query_words(dim), 1024)
         .take<std::uint32_t>(kTeams * key_words(dim), 1024)
         .take<std::uint32_t>(kTeams * key_words(dim), 1024)
+        .take<std::uint32_t>(kTeams * kDrawWords)
         .take<std::uint64_t>(kTeams * kBarriers)
         .take<Share>(kTeams * kQueryStages)
         .bytes();
 }
 
-/// What a team shares. "full": the copies have landed; "empty": all warps that compute have done with them.
+/// A tile of queries, keys or values, as a left or right factor.
+template <int kDim>
+__device__ MatrixDescriptor descriptor_of(const std::uint32_t* tile) {
+    constexpr int kEightRows = 8 * 2 * kDim;
+    if constexpr (kDim == 64) {
+        return descriptor_128(shared_address(tile), box_bytes(kDim), kEightRows);
+    } else {
+        return descriptor_64(shared_address(tile), box_bytes(kDim), kEightRows);
+    }
+}
+
+__device__ MatrixDescriptor alike(const MatrixDescriptor& x) {
+    const std::uint64_t high = warp_alike(static_cast<std::uint32_t>(x.bits >> 32));
+    return {high << 32 | warp_alike(static_cast<std::uint32_t>(x.bits))};
+}
+
+/// What a team shares. "full": the copies have landed; "empty": all warps that compute have done with them. What all
+/// lanes of a warp have alike is said to be so: then descriptors and addresses cost no registers of threads and no
+/// moves, and what follows from one is not computed anew in each tile.
 template <int kDim>
 struct Shared {
     std::uint32_t* queries;  // [kQueryStages][kQueries][kDim]; at the end y
     std::uint32_t* keys;     // [kStages][kKeys][kDim]
     std::uint32_t* values;   // [kStages][kKeys][kDim]
-    std::uint64_t* barriers;
-    Share* share;  // [kQueryStages]
+    std::uint32_t* draws;    // [kTeamThreads][4] twice, [kTeamThreads]
+    Share* share;            // [kQueryStages]
+    std::uint32_t barriers;
+    MatrixDescriptor query, key, value;  // of the first slots
 
     __device__ explicit Shared(int team) {
         SharedArena arena;
         queries = arena.take<std::uint32_t>(kTeams * query_words(kDim), 1024) + team * query_words(kDim);
         keys = arena.take<std::uint32_t>(kTeams * key_words(kDim), 1024) + team * key_words(kDim);
         values = arena.take<std::uint32_t>(kTeams * key_words(kDim), 1024) + team * key_words(kDim);
-        barriers = arena.take<std::uint64_t>(kTeams * kBarriers) + team * kBarriers;
+        draws = arena.take<std::uint32_t>(kTeams * kDrawWords) + team * kDrawWords;
+        barriers = warp_alike(shared_address(arena.take<std::uint64_t>(kTeams * kBarriers) + team * kBarriers));
         share = arena.take<Share>(kTeams * kQueryStages) + team * kQueryStages;
+        query = alike(descriptor_of<kDim>(queries));
+        key = alike(descriptor_of<kDim>(keys));
+        value = alike(descriptor_of<kDim>(values));
     }
     __device__ std::uint32_t* queries_of(int slot, int warpgroup) const {
         return queries + (slot * kWarpgroups + warpgroup) * box_words(kDim);
     }
     __device__ std::uint32_t* keys_of(int slot) const { return keys + slot * box_words(kDim); }
     __device__ std::uint32_t* values_of(int slot) const { return values + slot * box_words(kDim); }
-    __device__ std::uint32_t barrier(int index) const { return shared_address(barriers) + 8 * index; }
+    __device__ std::uint32_t barrier(int index) const { return barriers + 8 * index; }
     __device__ std::uint32_t full(int slot) const { return barrier(slot); }
     __device__ std::uint32_t empty(int slot) const { return barrier(kStages + slot); }
     __device__ std::uint32_t queries_full(int slot) const { return barrier(2 * kStages + slot); }
@@ -159,6 +185,12 @@ struct KeyTiles {
 __device__ KeyTiles tiles_seen(const Sight& sight, int query, int queries, int length) {
     const int last_query = query + queries < length ? query + queries - 1 : length - 1;
     return {sight.only_future ? query / kKeys : 0, (sight.only_past ? last_query : length - 1) / kKeys};
+}
+
+/// Those of which they see every key.
+__device__ KeyTiles tiles_seen_whole(const Sight& sight, int query, int queries, int length) {
+    const int end = sight.only_past && query < length ? query : length;
+    return {sight.only_future ? (query + queries + kKeys - 1) / kKeys : 0, end / kKeys - 1};
 }
 
 // ---- The warp that asks for tiles.
@@ -191,6 +223,7 @@ __device__ void ask(int team, const Packing& packing, const TensorMap& map, std:
     Ring<kQueryStages> queries;
     Ring<kStages> keys;
     const bool asks = lane_index() == 0;
+    if (asks) prefetch_tensor_map(map);
     for (std::int64_t unit = kTeams * block_x() + team; unit < units; unit += kTeams * blocks_x()) {
         const Share share = share_of<kQueries>(packing, unit);
         if (share.empty()) continue;
@@ -271,8 +304,9 @@ __device__ void raise_bases(Rows<kDim>& rows, const Scores& score, float log2_sc
         largest = fmaxf(largest, shuffle_xor(largest, 1));
         const float before = rows.base[half], now = fmaxf(largest, shuffle_xor(largest, 2)) * log2_scale;
         const bool raise = now - before > kRaise;
-        const float correction = !raise ? 1.0f : before == -kInfinity ? 0.0f : fast_exp2(before - now);
-        rows.base[half] = raise ? now : before;
+        if (raise) rows.base[half] = now;
+        if (warp_ballot(raise && before != -kInfinity) == 0) continue;  // nothing is summed yet, or stays as it is
+        const float correction = raise ? fast_exp2(before - now) : 1.0f;
         rows.sum[half] *= correction;
 #pragma unroll
         for (int n = 0; n < kDim / 8; ++n) {
@@ -318,176 +352,211 @@ __device__ void take_scores(Probabilities& probability, Rows<kDim>& rows, const 
     rows.sum[1] += sum[1];
 }
 
-/// Where dropout's bits of a share are.
+/// Where dropout's bits of a warp's rows are, for the first 64 keys. The counter's first word is each lane's own.
 struct Draws {
-    DropoutKey key;
-    std::uint64_t sample;
+    PhiloxKey key;
+    PhiloxCounter counter;
 };
 
-__device__ Draws draws_of(const DropArguments& drop, int sequence) {
-    const PhiloxKey key = drop.state->dropout_key;
-    const std::uint64_t sample = drop.sample[sequence];
+__device__ Draws draws_of(const DropArguments& drop, const Share& share, int query, int thread) {
+    const PhiloxKey step_key = drop.state->dropout_key;
+    const DropoutKey key{
+        {warp_alike(step_key.low), warp_alike(step_key.high)}, drop.layer, DropoutSite::attention_probabilities};
+    const std::uint64_t sample = drop.sample[share.sequence.index];
     const std::uint64_t high = warp_alike(static_cast<std::uint32_t>(sample >> 32));
-    return {{{warp_alike(key.low), warp_alike(key.high)}, drop.layer, DropoutSite::attention_probabilities},
-            high << 32 | warp_alike(static_cast<std::uint32_t>(sample))};
+    return {key.step_key, attention_dropout_counter(key, high << 32 | warp_alike(static_cast<std::uint32_t>(sample)),
+                                                    static_cast<std::uint32_t>(share.head),
+                                                    static_cast<std::uint32_t>(query / kDropoutQueries), 0,
+                                                    static_cast<std::uint32_t>(lane_group(thread)),
+                                                    static_cast<std::uint32_t>(lane_pair(thread)))};
 }
 
-/// What dropout keeps of a warp's 16 x 64 probabilities: byte by byte, of even columns and of odd ones.
-struct Kept {
-    std::uint32_t low[4], high[4];
+/// A thread's own part of Shared::draws: what dropout keeps of a tile, byte by byte, of even columns and of odd ones,
+/// and the first word of its counter. There they take no registers; and drawing, which begins with that word and ends
+/// with these, has its place in the time of the products, where the compiler would not leave it.
+template <int kDim>
+struct Drawn {
+    std::uint32_t *low, *high, *counter;
+    __device__ Drawn(const Shared<kDim>& shared, int thread) {
+        const int own = thread % kTeamThreads;
+        low = shared.draws + 4 * own;
+        high = shared.draws + 4 * (kTeamThreads + own);
+        counter = shared.draws + 8 * kTeamThreads + own;
+    }
 };
 
-__device__ Kept draw(const Draws& draws, ByteThreshold threshold, int head, int first_query, int first_key) {
-    const auto bits = [&](int key) {
-        return attention_dropout_bits(draws.key, draws.sample, static_cast<std::uint32_t>(head),
-                                      static_cast<std::uint32_t>(first_query / kDropoutQueries),
-                                      static_cast<std::uint32_t>(first_key / kDropoutKeys),
-                                      static_cast<std::uint32_t>(lane_group()), static_cast<std::uint32_t>(key));
-    };
-    const PhiloxBits low = bits(lane_pair()), high = bits(lane_pair() + 1);
-    Kept kept;
+template <int kDim>
+__device__ void draw(const Drawn<kDim>& drawn, const Draws& draws, ByteThreshold threshold, int tile) {
+    PhiloxCounter counter = draws.counter;
+    counter.c0 = load_shared_here(drawn.counter);
+    counter.c1 += static_cast<std::uint32_t>(tile);
+    const PhiloxBits low = philox(counter, draws.key);
+    ++counter.c0;
+    const PhiloxBits high = philox(counter, draws.key);
+    Words4 keep_low, keep_high;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        kept.low[i] = bytes_at_least(low.word[i], threshold);
-        kept.high[i] = bytes_at_least(high.word[i], threshold);
+        keep_low.word[i] = bytes_at_least(low.word[i], threshold);
+        keep_high.word[i] = bytes_at_least(high.word[i], threshold);
     }
-    return kept;
+    store_16(drawn.low, keep_low);
+    store_16(drawn.high, keep_high);
 }
 
-__device__ void drop_probabilities(Probabilities& probability, const Kept& kept) {
+template <int kDim>
+__device__ void drop_probabilities(Probabilities& probability, const Drawn<kDim>& drawn) {
+    const Words4 low = load_16(drawn.low), high = load_16(drawn.high);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // query half i / 2, key octets 4 (i % 2) and on
 #pragma unroll
         for (int byte = 0; byte < 4; ++byte) {
             const int n = i % 2 * 4 + byte;
-            probability[n / 2][n % 2 * 2 + i / 2] &= keep_pair(kept.low[i], kept.high[i], byte);
+            probability[n / 2][n % 2 * 2 + i / 2] &= keep_pair(low.word[i], high.word[i], byte);
         }
-    }
-}
-
-/// A tile of queries, keys or values, as a left or right factor.
-template <int kDim>
-__device__ MatrixDescriptor descriptor_of(const std::uint32_t* tile) {
-    constexpr int kEightRows = 8 * 2 * kDim;
-    if constexpr (kDim == 64) {
-        return descriptor_128(shared_address(tile), box_bytes(kDim), kEightRows);
-    } else {
-        return descriptor_64(shared_address(tile), box_bytes(kDim), kEightRows);
     }
 }
 
 /// Starts score = queries keys^T.
 template <int kDim>
-__device__ void start_scores(Scores& score, const std::uint32_t* queries, const std::uint32_t* keys) {
-    const MatrixDescriptor left = descriptor_of<kDim>(queries), right = descriptor_of<kDim>(keys);
+__device__ void start_scores(Scores& score, MatrixDescriptor queries, MatrixDescriptor keys) {
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-        wgmma_m64<kKeys, false>(score, advance(left, 32 * k), advance(right, 32 * k), k > 0);
+        wgmma_m64<kKeys, false>(score, advance(queries, 32 * k), advance(keys, 32 * k), k > 0);
     }
     wgmma_commit();
 }
 
 /// Starts out += probability values.
 template <int kDim>
-__device__ void start_output(float (&out)[kDim / 2], const Probabilities& probability, const std::uint32_t* values) {
-    const MatrixDescriptor right = descriptor_of<kDim>(values);
+__device__ void start_output(float (&out)[kDim / 2], const Probabilities& probability, MatrixDescriptor values) {
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-        wgmma_m64<kDim, true>(out, probability[k], advance(right, 16 * 2 * kDim * k), true);
+        wgmma_m64<kDim, true>(out, probability[k], advance(values, 16 * 2 * kDim * k), true);
     }
     wgmma_commit();
 }
 
-/// Waits for a tile of keys. Where the sequence ends in it, values behind its end become zeros: they may be NaN, which
-/// probabilities of 0 would not hide.
+/// Waits for a tile of keys, of which the sequence has `rows` from its first on. Where it ends in the tile, values
+/// behind its end become zeros: they may be NaN, which probabilities of 0 would not hide.
 template <int kDim>
-__device__ void take_tile(const Shared<kDim>& shared, const Ring<kStages>& keys, int rows) {
+__device__ void take_tile(const Shared<kDim>& shared, const Ring<kStages>& keys, int rows, int thread) {
     mbarrier_wait(shared.full(keys.slot), keys.parity);
     if (rows >= kKeys) return;
-    const int thread = thread_index_here();
     std::uint32_t* values = shared.values_of(keys.slot);
-    for (int i = rows * (kDim / 2) + thread % kTeamThreads; i < box_words(kDim); i += kTeamThreads) values[i] = 0;
+#pragma unroll
+    for (int i = 0; i < box_words(kDim); i += kTeamThreads) {
+        const int word = i + thread % kTeamThreads;
+        if (word >= rows * (kDim / 2)) values[word] = 0;
+    }
     fence_async_shared();
     named_barrier_wait(kTailBarrier + thread / kTeamThreads, kTeamThreads);  // the team's zeros are written
 }
 
 /// A warp has done with what a barrier guards.
-__device__ void release(std::uint32_t barrier) {
+__device__ void release(std::uint32_t barrier, int thread) {
     warp_barrier();  // all lanes have
-    if (lane_index() == 0) mbarrier_arrive(barrier);
+    if (thread % kWarpThreads == 0) mbarrier_arrive(barrier);
 }
 
 template <int kDim>
-__device__ void skip_tiles(const Shared<kDim>& shared, Ring<kStages>& keys, int first, int last, int length) {
+__device__ void skip_tiles(const Shared<kDim>& shared, Ring<kStages>& keys, int first, int last, int length,
+                           int thread) {
     for (int tile = first; tile <= last; ++tile) {
-        take_tile(shared, keys, length - tile * kKeys);
-        release(shared.empty(keys.slot));
+        take_tile(shared, keys, length - tile * kKeys, thread);
+        release(shared.empty(keys.slot), thread);
         keys.advance();
     }
 }
 
-/// The tiles that a warpgroup's queries see. Of each, first the scores; the product with its values goes on while those
-/// of the next tile are started.
+/// What a warp computes: 16 rows from `query` on of a share, which see these tiles. `queries` are its warpgroup's.
+struct Task {
+    const Share& share;
+    KeyTiles tiles;
+    MatrixDescriptor queries;
+    int query;
+    int thread;
+};
+
+/// Of each tile first the scores, and meanwhile what dropout keeps; the product with its values goes on while the
+/// scores of the next tile are started.
 template <int kDim, bool kDrops>
-__device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kStages>& keys,
-                          const std::uint32_t* queries, const Arguments& a, const Share& share, int query,
-                          const KeyTiles& tiles) {
-    const int length = share.sequence.length;
-    int last_slot = 0;
+__device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kStages>& keys, const Arguments& a,
+                          const Task& task) {
+    const int length = task.share.sequence.length, thread = task.thread;
+    const KeyTiles whole = tiles_seen_whole(a.packing.sight, task.query, kWarpRows, length);
+    const Drawn<kDim> drawn(shared, thread);
     Draws draws;
-    if constexpr (kDrops) draws = draws_of(a.drop, share.sequence.index);
-    for (int tile = tiles.first; tile <= tiles.last; ++tile) {
-        const int key = tile * kKeys;
+    if constexpr (kDrops) {
+        draws = draws_of(a.drop, task.share, task.query, thread);
+        *drawn.counter = draws.counter.c0;
+    }
+    int last_slot = 0;
+    for (int tile = task.tiles.first; tile <= task.tiles.last; ++tile) {
+        const int offset = keys.slot * box_bytes(kDim);
         Scores score;
-        take_tile(shared, keys, length - key);
-        start_scores<kDim>(score, queries, shared.keys_of(keys.slot));
+        take_tile(shared, keys, length - tile * kKeys, thread);
+        start_scores<kDim>(score, task.queries, advance(shared.key, offset));
+        if constexpr (kDrops) draw(drawn, draws, a.drop.threshold, tile);
         wgmma_wait<0>();
         wgmma_hold(score);
         wgmma_hold(rows.out);
-        if (tile > tiles.first) release(shared.empty(last_slot));
-        if (!a.packing.sight.all(query, kWarpRows, key, kKeys, length)) {
-            hide(score, a.packing.sight, query, key, length);
+        if (tile > task.tiles.first) release(shared.empty(last_slot), thread);
+        if (tile < whole.first || tile > whole.last) {
+            hide(score, a.packing.sight, task.query, tile * kKeys, length);
         }
         Probabilities probability;
         take_scores(probability, rows, score, a.log2_scale);
-        if constexpr (kDrops) drop_probabilities(probability, draw(draws, a.drop.threshold, share.head, query, key));
-        start_output<kDim>(rows.out, probability, shared.values_of(keys.slot));
+        if constexpr (kDrops) drop_probabilities(probability, drawn);
+        start_output<kDim>(rows.out, probability, advance(shared.value, offset));
         last_slot = keys.slot;
         keys.advance();
     }
     wgmma_wait<0>();
     wgmma_hold(rows.out);
-    release(shared.empty(last_slot));
+    release(shared.empty(last_slot), thread);
 }
 
-/// Writes y and log_sum_exp of a warp's rows, through its rows of the tile of queries, which `row` is the first of.
+/// y and log_sum_exp of a warp's rows, y through its rows of the tile of queries, of which `row` is the first.
+/// Addresses are those of attention_tiles.cuh, each by one instruction from the last.
 template <int kDim>
 __device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row, const Arguments& a,
-                            const Share& share) {
-    const int thread = thread_index_here();
-    const std::int64_t first_row = share.sequence.first_row + share.first_query;
-    const int count = share.sequence.length - share.first_query;
-    float factor[1][2], out[1][kDim / 8][4];
+                            const Task& task) {
+    constexpr int kPieces = kDim / kPieceColumns, kStep = kWarpThreads / kPieces;
+    const int lane = task.thread % kWarpThreads, count = task.share.sequence.length - task.share.first_query;
+    const std::int64_t first_row = task.share.sequence.first_row + task.share.first_query;
+    float sum[2], factor[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float sum = rows.sum[half];
-        sum += shuffle_xor(sum, 1);
-        sum += shuffle_xor(sum, 2);
-        factor[0][half] = sum == 0 ? 0.0f : a.drop.keep_scale / sum;
-        const int own_row = row + 8 * half + lane_group(thread);
-        if (lane_pair(thread) == 0 && own_row < count) {
-            a.log_sum_exp[share.head * a.packing.tokens + first_row + own_row] =
-                sum == 0 ? -kInfinity : fmaf(rows.base[half], kLn2, logf(sum));
+        sum[half] = rows.sum[half] + shuffle_xor(rows.sum[half], 1);
+        sum[half] += shuffle_xor(sum[half], 2);
+        factor[half] = sum[half] == 0 ? 0.0f : a.drop.keep_scale * fast_reciprocal(sum[half]);
+    }
+    // Of the four lanes of two rows, the first takes the upper row's logarithm, the second the lower one's.
+    const bool lower = lane_pair(lane) == 2;
+    const int own_row = row + lane_group(lane) + (lower ? 8 : 0);
+    if (lane_pair(lane) <= 2 && own_row < count) {
+        const float own_sum = lower ? sum[1] : sum[0], own_base = lower ? rows.base[1] : rows.base[0];
+        a.log_sum_exp[task.share.head * a.packing.tokens + first_row + own_row] =
+            own_sum == 0 ? -kInfinity : fmaf(own_base, kLn2, logf(own_sum));
+    }
+    const int byte = byte_of<kDim>(row + lane_group(lane), 0) + 2 * lane_pair(lane);
+#pragma unroll
+    for (int n = 0; n < kPieces; ++n) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            tile[(byte ^ 16 * n) / 4 + half * 8 * kDim / 2] =
+                pack_bf16(rows.out[4 * n + 2 * half] * factor[half], rows.out[4 * n + 2 * half + 1] * factor[half]);
         }
     }
-#pragma unroll
-    for (int i = 0; i < kDim / 2; ++i) out[0][i / 4][i % 4] = rows.out[i];
-    store_rounded<kDim>(tile, row, 0, out, factor);
     warp_barrier();  // the warp's rows of the tile are written
-    write_rows<kDim, kWarpRows, kDim / kPieceColumns>(a.y + first_row * a.packing.hidden + share.head * kDim,
-                                                      a.packing.hidden, count, tile, row, 0);
+    const int from_row = row + lane / kPieces, piece = lane % kPieces;
+    bf16* y = a.y + (first_row + from_row) * a.packing.hidden + task.share.head * kDim + piece * kPieceColumns;
+#pragma unroll
+    for (int i = 0; i < kWarpRows; i += kStep) {
+        if (from_row + i < count) copy_16(y + i * a.packing.hidden, tile + byte_of<kDim>(from_row + i, piece) / 4);
+    }
     fence_async_shared();  // the next queries come by the copy engine
 }
 
@@ -495,6 +564,7 @@ template <int kDim, bool kDrops>
 __device__ void compute(int warp, const Arguments& a) {
     const Shared<kDim> shared(warp / kTeamWarps);
     const int warpgroup = warp / 4 % kWarpgroups, warp_row = warp % kTeamWarps * kWarpRows;
+    const int thread = thread_index_here();
     Ring<kQueryStages> ring;
     Ring<kStages> keys;
     for (;; ring.advance()) {
@@ -503,27 +573,30 @@ __device__ void compute(int warp, const Arguments& a) {
         const int length = share.sequence.length, query = share.first_query + warpgroup * kRows;
         if (length < 0) return;
         const KeyTiles all = tiles_seen(a.packing.sight, share.first_query, kQueries, length);
+        KeyTiles own{all.last + 1, all.last};
+        if (query < length) own = tiles_seen(a.packing.sight, query, kRows, length);
+        skip_tiles(shared, keys, all.first, own.first - 1, length, thread);
         if (query < length) {
-            const KeyTiles own = tiles_seen(a.packing.sight, query, kRows, length);
-            skip_tiles(shared, keys, all.first, own.first - 1, length);
-            Rows<kDim> rows(share.first_query + warp_row, length);
-            add_tiles<kDim, kDrops>(rows, shared, keys, shared.queries_of(ring.slot, warpgroup), a, share,
-                                    share.first_query + warp_row, own);
-            skip_tiles(shared, keys, own.last + 1, all.last, length);
-            finish_rows(rows, shared.queries_of(ring.slot, 0), warp_row, a, share);
-        } else {
-            skip_tiles(shared, keys, all.first, all.last, length);
+            const MatrixDescriptor queries =
+                advance(shared.query, (ring.slot * kWarpgroups + warpgroup) * box_bytes(kDim));
+            const Task task{share, own, queries, share.first_query + warp_row, thread};
+            Rows<kDim> rows(task.query, length);
+            add_tiles<kDim, kDrops>(rows, shared, keys, a, task);
+            finish_rows(rows, shared.queries_of(ring.slot, 0), warp_row, a, task);
         }
-        release(shared.queries_empty(ring.slot));
+        skip_tiles(shared, keys, own.last + 1, all.last, length, thread);
+        release(shared.queries_empty(ring.slot), thread);
     }
 }
 
 template <int kDim, bool kDrops>
 __global__ void __launch_bounds__(kThreads, 1) forward_kernel(const __grid_constant__ TensorMap map, Arguments a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(CLOZE_EMULATED)
-    if (thread_index() == 0) {
-        for (int team = 0; team < kTeams; ++team) Shared<kDim>(team).start_barriers();
-        prefetch_tensor_map(map);
+    if (warp_index() == 0) {
+        for (int team = 0; team < kTeams; ++team) {
+            const Shared<kDim> shared(team);
+            if (lane_index() == 0) shared.start_barriers();
+        }
     }
     clear_outside(a.packing, block_x(), blocks_x(), [&](std::int64_t row) {
         clear_row(a.y + row * a.packing.hidden, a.packing.hidden);
