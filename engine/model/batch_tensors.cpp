@@ -29,6 +29,8 @@ BatchTensors lay_out(Arena& arena, const BatchCapacity& capacity) {
     t.next_sentence_label = array("next_sentence_label", DType::i32, sequences);
     t.masked_row = array("masked_row", DType::i32, masked);
     t.masked_label = array("masked_label", DType::i32, masked);
+    t.head_sample = array("head_sample", DType::u64, masked + sequences);
+    t.head_position = array("head_position", DType::i32, masked + sequences);
     return t;
 }
 
@@ -49,6 +51,8 @@ void visit_arrays(const Batch& batch, Visit&& visit) {
     visit(std::as_bytes(std::span(batch.next_sentence_label)));
     visit(std::as_bytes(std::span(batch.masked_row)));
     visit(std::as_bytes(std::span(batch.masked_label)));
+    visit(std::as_bytes(std::span(batch.head_sample)));
+    visit(std::as_bytes(std::span(batch.head_position)));
 }
 
 }  // namespace
@@ -71,7 +75,9 @@ BatchTensors host_tensors(const Batch& batch) {
             .sequence_sample = view(batch.sequence_sample),
             .next_sentence_label = view(batch.next_sentence_label),
             .masked_row = view(batch.masked_row),
-            .masked_label = view(batch.masked_label)};
+            .masked_label = view(batch.masked_label),
+            .head_sample = view(batch.head_sample),
+            .head_position = view(batch.head_position)};
 }
 
 BatchFeed::BatchFeed(const BatchCapacity& capacity, const Device& device)

@@ -20,6 +20,8 @@ struct BatchTensors {
     Tensor sequence_sample;                          // [S]  u64
     Tensor next_sentence_label;                      // [S]  i32
     Tensor masked_row, masked_label;                 // [P]  i32
+    Tensor head_sample;                              // [P + S]  u64
+    Tensor head_position;                            // [P + S]  i32
 };
 
 /// Views of a batch in host memory; `batch` stays where it is while they are used.

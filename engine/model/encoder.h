@@ -22,8 +22,8 @@ struct Pass {
 
 void encoder_forward(const Pass& pass, Activations& activations);
 
-/// Reads buffers.dhidden = gradient of the sequence output. Weight gradients overwrite when `accumulate` is false,
-/// except the word table's, to which the masked-LM head has written before.
+/// Reads buffers.dhead or dhidden = gradient of the sequence output. Weight gradients overwrite when `accumulate` is
+/// false, except the word table's, to which the masked-LM head has written before.
 void encoder_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
                       const ParameterView& gradients, bool accumulate);
 

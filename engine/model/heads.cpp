@@ -16,11 +16,13 @@ void masked_lm_forward(const Pass& pass, const Activations& activations) {
     const ParameterTable& table = *weights.table;
     const Compute& compute = pass.compute;
 
-    rows_gather({.y = heads.masked,
-                 .x = activations.sequence_output(),
-                 .index = pass.batch.masked_row,
-                 .used = &pass.batch.counts->masked},
-                compute);
+    if (!activations.only_head_rows()) {
+        rows_gather({.y = heads.masked,
+                     .x = activations.sequence_output(),
+                     .index = pass.batch.masked_row,
+                     .used = &pass.batch.counts->masked},
+                    compute);
+    }
     gemm({.d = heads.transform, .a = heads.masked, .b = weights[table.transform.weight], .transpose_b = true}, compute);
     bias_gelu_forward({.y = heads.transform_norm.sum,
                        .x = heads.transform,
@@ -106,6 +108,7 @@ void masked_lm_backward(const Pass& pass, const Activations& activations, const 
           .accumulate = accumulate},
          compute);
     gemm({.d = buffers.dmasked_branch, .a = buffers.dmasked, .b = weights[table.transform.weight]}, compute);
+    if (activations.only_head_rows()) return;
     rows_scatter({.x = buffers.dhidden,
                   .y = buffers.dmasked_branch,
                   .index = pass.batch.masked_row,
@@ -120,11 +123,13 @@ void next_sentence_forward(const Pass& pass, const Activations& activations) {
     const ParameterTable& table = *weights.table;
     const Compute& compute = pass.compute;
 
-    rows_gather({.y = heads.first,
-                 .x = activations.sequence_output(),
-                 .index = pass.batch.first_row,
-                 .used = &pass.batch.counts->sequences},
-                compute);
+    if (!activations.only_head_rows()) {
+        rows_gather({.y = heads.first,
+                     .x = activations.sequence_output(),
+                     .index = pass.batch.first_row,
+                     .used = &pass.batch.counts->sequences},
+                    compute);
+    }
     gemm({.d = heads.pooled, .a = heads.first, .b = weights[table.pooler.weight], .transpose_b = true}, compute);
     bias_tanh_forward({.y = heads.pooled, .x = heads.pooled, .bias = weights[table.pooler.bias]}, compute);
     gemm({.d = heads.next_sentence_logits,
@@ -180,6 +185,7 @@ void next_sentence_backward(const Pass& pass, const Activations& activations, co
           .accumulate = accumulate},
          compute);
     gemm({.d = buffers.dfirst, .a = buffers.dpooled, .b = weights[table.pooler.weight]}, compute);
+    if (activations.only_head_rows()) return;
     rows_scatter({.x = buffers.dhidden,
                   .y = buffers.dfirst,
                   .index = pass.batch.first_row,

@@ -64,15 +64,22 @@ std::int64_t bytes_of(const BatchCapacity& capacity) {
     return (capacity.masked + capacity.sequences) * 8;
 }
 
+/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
+    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
+    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
+}
+
 /// The one layout of a model's memory, walked twice: to measure and to bind.
 struct Layout {
     Activations activations;
     BackwardBuffers buffers;
 };
 Layout lay_out(Arena& arena, const BertConfig& config, const PretrainingOptions& options) {
+    const ActivationShape shape{options.capacity, head_rows(config, options), options.working};
     Layout layout;
-    layout.activations = lay_out_activations(arena, config, options.capacity, options.working);
-    if (options.backward) layout.buffers = lay_out_backward(arena, config, options.capacity, options.working);
+    layout.activations = lay_out_activations(arena, config, shape);
+    if (options.backward) layout.buffers = lay_out_backward(arena, config, shape);
     return layout;
 }
 

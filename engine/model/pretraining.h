@@ -34,6 +34,7 @@ struct PretrainingOptions {
     Place place = Place::host;
     bool next_sentence = true;  // false: masked-LM only; pooler and next-sentence head rest
     bool backward = true;       // false: evaluation only, no gradient buffers
+    bool every_row = false;     // true: the whole sequence output, which the heads do not need
 };
 
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is

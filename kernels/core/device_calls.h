@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "kernels/core/device_info.h"
+#include "kernels/core/error.h"
 #include "kernels/core/stream.h"
-#include "kernels/core/tensor_map.h"
 
 namespace cloze::device_calls {
 
@@ -48,7 +48,8 @@ struct BoxedMatrix {
     int box_rows;
     int box_cols;  // 64: swizzled by 128 bytes, 32: by 64
 };
-TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where);
+/// Writes the bytes of a TensorMap.
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where);
 
 int count();
 DeviceInfo info(int device);

@@ -1,9 +1,11 @@
 // The CUDA body: each call is one call of the runtime, checked.
+#include <cstring>
 #include <cuda.h>  // types alone: the driver is found at run time
 #include <cuda_runtime.h>
 
 #include "kernels/core/cuda_check.h"
 #include "kernels/core/device_calls.h"
+#include "kernels/core/tensor_map.h"
 
 namespace cloze::device_calls {
 
@@ -141,7 +143,7 @@ decltype(&cuTensorMapEncodeTiled) tensor_map_encoder(Where where) {
 
 }  // namespace
 
-TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where) {
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where) {
     static const auto encode = tensor_map_encoder(where);
     const cuuint64_t size[2] = {static_cast<cuuint64_t>(matrix.cols), static_cast<cuuint64_t>(matrix.rows)};
     const cuuint64_t stride[1] = {static_cast<cuuint64_t>(matrix.stride_bytes)};
@@ -157,7 +159,8 @@ TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where where) {
              " with rows ", matrix.stride_bytes, " bytes apart in boxes of ", matrix.box_rows, " x ", matrix.box_cols,
              " (CUresult ", static_cast<int>(status), "), at ", where.file, ":", where.line);
     }
-    return __builtin_bit_cast(TensorMap, map);
+    static_assert(sizeof(CUtensorMap) == sizeof(TensorMap) && alignof(CUtensorMap) <= alignof(TensorMap));
+    std::memcpy(bytes, &map, sizeof map);
 }
 
 int count() {
@@ -176,9 +179,11 @@ DeviceInfo info(int device) {
 }
 
 void use(int device) {
-    int devices = 0;
+    int devices = 0, driver = 0;
     const cudaError_t status = cudaGetDeviceCount(&devices);
-    if (status == cudaErrorInsufficientDriver) {
+    if (status == cudaErrorInsufficientDriver) {  // also where there is none
+        check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+        if (driver == 0) fail(Fault::device, "no NVIDIA driver is on this machine; use the host");
         fail(Fault::device, "the NVIDIA driver is older than the CUDA ", CUDART_VERSION / 1000, ".",
              CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use --device cpu");
     }

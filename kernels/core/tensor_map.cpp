@@ -2,9 +2,9 @@
 
 #include "kernels/core/device_calls.h"
 
-namespace cloze {
+namespace cloze::detail {
 
-TensorMap tensor_map(const Tensor& x, int box_rows, int box_cols, Where where) {
+void make_tensor_map(unsigned char* bytes, const Tensor& x, int box_rows, int box_cols, Where where) {
     constexpr std::int64_t kAlignment = 16;  // bytes, of the first element and from row to row
     constexpr int kMostBoxRows = 256;
     const std::int64_t stride = x.rows > 1 ? x.stride : x.cols;
@@ -18,13 +18,14 @@ TensorMap tensor_map(const Tensor& x, int box_rows, int box_cols, Where where) {
             box_rows, " x ", box_cols, " elements; it may have up to ", kMostBoxRows, " rows of 64 or 32, at ",
             where.file, ":", where.line);
     const std::int64_t padded = (stride * 2 + kAlignment - 1) / kAlignment * kAlignment;  // of a single row
-    return device_calls::encode_tensor_map({.address = x.address,
-                                            .rows = x.rows,
-                                            .cols = x.cols,
-                                            .stride_bytes = padded,
-                                            .box_rows = box_rows,
-                                            .box_cols = box_cols},
-                                           where);
+    device_calls::encode_tensor_map(bytes,
+                                    {.address = x.address,
+                                     .rows = x.rows,
+                                     .cols = x.cols,
+                                     .stride_bytes = padded,
+                                     .box_rows = box_rows,
+                                     .box_cols = box_cols},
+                                    where);
 }
 
-}  // namespace cloze
+}  // namespace cloze::detail

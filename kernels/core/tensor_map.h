@@ -15,12 +15,21 @@
 namespace cloze {
 
 /// The driver's CUtensorMap.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
     unsigned char bytes[128];
 };
 
+namespace detail {
+/// Into 128 bytes rather than as a result: GCC 12 does not align every temporary of so large an alignment.
+void make_tensor_map(unsigned char* bytes, const Tensor& x, int box_rows, int box_cols, Where where);
+}  // namespace detail
+
 /// For boxes of [box_rows, box_cols] of a bf16 matrix on the device. A row of a box is 128 or 64 bytes (64 or 32
 /// columns) and swizzled by that many. Throws Fault::device where the build, the driver or the device cannot.
-TensorMap tensor_map(const Tensor& x, int box_rows, int box_cols, Where where = Where::here());
+inline TensorMap tensor_map(const Tensor& x, int box_rows, int box_cols, Where where = Where::here()) {
+    TensorMap map;
+    detail::make_tensor_map(map.bytes, x, box_rows, box_cols, where);
+    return map;
+}
 
 }  // namespace cloze

@@ -8,8 +8,8 @@
 //    64-byte rows   c ^ (r / 2 % 4)      the tile is aligned to 512 bytes
 //
 // which is bits 4 to 6 of the address xor bits 7 to 9 (64-byte rows: bits 4 to 5 xor bits 7 to 8). Elements outside of
-// the matrix are read as zeros, count as bytes of the box, and are not written. Tested by
-// tests/kernels/device/hopper_copy_test.cu.
+// the matrix are read as zeros, count as bytes of the box, and are not written. Columns start at multiples of 8, 16 bytes:
+// an H200 takes any other for an illegal instruction. Tested by tests/kernels/device/hopper_copy_test.cu.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@
 
 namespace cloze {
 
-/// The box whose first element is (row, col) of the matrix; both may be negative. The bytes of the whole box arrive at
+/// The box whose first element is (row, col) of the matrix, and that has some element of it; both may be negative. The bytes of the whole box arrive at
 /// `barrier` when they have landed.
 __device__ inline void tensor_copy([[maybe_unused]] std::uint32_t shared_destination,
                                    [[maybe_unused]] const TensorMap& map, [[maybe_unused]] int col,

@@ -82,7 +82,8 @@ int run(const std::vector<std::string>& arguments) {
     const LoadReport report = load_weights(folder, weights, {.refuse = false});
 
     const Batch batch = read_batch(arguments[1], config);
-    PretrainingModel model(config, {.capacity = batch.capacity, .working = DType::f64, .backward = false});
+    PretrainingModel model(config,
+                           {.capacity = batch.capacity, .working = DType::f64, .backward = false, .every_row = true});
     const StepState state;
     model.put(batch);
     model.forward(weights, &state, false);

@@ -119,6 +119,18 @@ void check_rows(const BoxedMatrix& matrix, int col, int row, AccessKind kind, co
     }
 }
 
+/// A device takes other columns for an illegal instruction; what it makes of a box beside the matrix, nobody has seen.
+void require_box(const BoxedMatrix& matrix, int col, int row, const char* operation, Site site) {
+    constexpr int kColumns = 8;  // 16 bytes
+    const Inside inside = columns_inside(matrix, col);
+    if (col % kColumns != 0) {
+        fault(operation, " at ", site, ": a box at column ", col, ", which is not aligned to 16 bytes");
+    }
+    if (inside.first == inside.end || row + matrix.box_rows <= 0 || row >= matrix.rows) {
+        fault(operation, " at ", site, ": the box at row ", row, ", column ", col, " has no element of the matrix");
+    }
+}
+
 void require_aligned(std::uint32_t address, int alignment, const char* operation, Site site) {
     if (shared_offset(address) % alignment != 0) {
         fault(operation, " at ", site, ": byte ", shared_offset(address), " of shared memory is not aligned to ",
@@ -199,6 +211,7 @@ void tensor_copy(std::uint32_t destination, const TensorMap& map, int col, int r
     const void* from = __builtin_return_address(0);
     const BoxedMatrix& matrix = matrix_of(map, "tensor_copy", site);
     require_aligned(destination, box_alignment(matrix), "tensor_copy", site);
+    require_box(matrix, col, row, "tensor_copy", site);
     Mbarrier& barrier = mbarrier_of_copy(address, "tensor_copy", site, from);
     start({.matrix = matrix,
            .col = col,
@@ -241,6 +254,7 @@ void tensor_store(const TensorMap& map, int col, int row, std::uint32_t source, 
     const Thread& thread = *current_thread();
     const BoxedMatrix& matrix = matrix_of(map, "tensor_store", site);
     require_aligned(source, box_alignment(matrix), "tensor_store", site);
+    require_box(matrix, col, row, "tensor_store", site);
     StoreGroups& groups = groups_of(thread);
     const Knowledge view = cluster.clocks.view(thread.slot);
     Stamp stamp = {cluster.clocks.cluster(), static_cast<std::uint32_t>(cluster.clocks.actor_of_stores(thread.slot)),
@@ -286,12 +300,10 @@ void wait_for_stores_read(int pending_groups) {
 
 namespace cloze::device_calls {
 
-TensorMap encode_tensor_map(const BoxedMatrix& matrix, Where) {
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where) {
     const emulated::EncodedMap encoded{emulated::kMapMark, matrix};
     emulated::require_device_range(matrix.address, (matrix.rows - 1) * matrix.stride_bytes + 2 * matrix.cols);
-    TensorMap map = {};
-    std::memcpy(map.bytes, &encoded, sizeof encoded);
-    return map;
+    std::memcpy(bytes, &encoded, sizeof encoded);
 }
 
 }  // namespace cloze::device_calls

@@ -122,6 +122,7 @@ std::vector<Tensor> all_activations(const Activations& activations) {
         norm(layer.output_norm);
         tensors.insert(tensors.end(), {layer.qkv, layer.log_sum_exp, layer.context, layer.attention_output,
                                        layer.intermediate, layer.activated, layer.output});
+        if (layer.head_input) tensors.insert(tensors.end(), {layer.head_input, layer.head_context});
     }
     const HeadActivations& heads = activations.heads;
     norm(heads.transform_norm);
@@ -393,15 +394,18 @@ TEST_CASE("each layer and site drops what kernels/core/dropout.h says for it") {
     Bench bench(config, {9, 7, 1, 8}, DType::f64);
     bench.loss(true);
     const Activations& activations = bench.model.activations();
+    REQUIRE(activations.only_head_rows());  // of the last layer: their masks are those of their tokens
     const Tensor zero_residual{};
     const auto check_hidden = [&](const Tensor& sum, const Tensor& residual, std::uint32_t layer, DropoutSite site) {
         const DropoutKey key{bench.state.dropout_key, layer, site};
+        const bool of_heads = sum.rows != bench.batch.capacity.tokens;
+        const auto& sample = of_heads ? bench.batch.head_sample : bench.batch.row_sample;
+        const auto& position = of_heads ? bench.batch.head_position : bench.batch.position_id;
         const DropoutRate rate = hidden_dropout_rate(config.hidden_dropout_prob);
         for (std::int64_t row = 0; row < sum.rows; ++row) {
             for (std::int64_t col = 0; col < sum.cols; ++col) {
                 const auto at = static_cast<std::size_t>(row);
-                const PhiloxBits bits = hidden_dropout_bits(key, bench.batch.row_sample[at],
-                                                            static_cast<std::uint32_t>(bench.batch.position_id[at]),
+                const PhiloxBits bits = hidden_dropout_bits(key, sample[at], static_cast<std::uint32_t>(position[at]),
                                                             static_cast<std::uint32_t>(col / 8));
                 const bool dropped = hidden_dropout_value(bits, static_cast<std::uint32_t>(col % 8)) < rate.threshold;
                 const std::int64_t i = row * sum.cols + col;
@@ -413,7 +417,8 @@ TEST_CASE("each layer and site drops what kernels/core/dropout.h says for it") {
     check_hidden(activations.embedding, zero_residual, 0, DropoutSite::embedding);
     for (std::uint32_t i = 0; i < 2; ++i) {
         const LayerActivations& layer = activations.layers[i];
-        check_hidden(layer.attention_norm.sum, layer.input, i, DropoutSite::attention_output);
+        const Tensor residual = layer.head_input ? layer.head_input : layer.input;
+        check_hidden(layer.attention_norm.sum, residual, i, DropoutSite::attention_output);
         check_hidden(layer.output_norm.sum, layer.attention_output, i, DropoutSite::ffn_output);
     }
 
@@ -455,6 +460,37 @@ TEST_CASE("gradients accumulate over micro-batches as the sum of both") {
     model.forward(bench.weights.view(), &bench.state, true);
     model.backward(bench.weights.view(), &bench.state, accumulated.view(), true);
     REQUIRE(relative_distance(accumulated, expected) <= 1e-13);
+}
+
+TEST_CASE("the last layer's other rows are for nobody: computed or not, losses and gradients are the same") {
+    for (const bool next_sentence : {true, false}) {
+        for (const DType working : {DType::f64, DType::f32}) {
+            const double tolerance = working == DType::f64 ? 1e-12 : 1e-5;
+            Bench bench(wide_config(), kWideLengths, working, 5);
+            PretrainingOptions options{
+                .capacity = bench.batch.capacity, .working = working, .next_sentence = next_sentence};
+            PretrainingModel some(bench.config, options);
+            options.every_row = true;
+            PretrainingModel all(bench.config, options);
+            REQUIRE(some.activations().only_head_rows());
+            REQUIRE(!all.activations().only_head_rows());
+            REQUIRE(some.memory_bytes() < all.memory_bytes());
+            const Parameters expected = gradients_of(all, bench.weights.view(), bench.batch, bench.state);
+            const Parameters found = gradients_of(some, bench.weights.view(), bench.batch, bench.state);
+            REQUIRE(std::abs(some.losses().masked_loss - all.losses().masked_loss) <=
+                    tolerance * all.losses().masked_loss);
+            REQUIRE(some.losses().masked_correct == all.losses().masked_correct);
+            REQUIRE(std::abs(some.losses().next_sentence_loss - all.losses().next_sentence_loss) <=
+                    tolerance * std::abs(all.losses().next_sentence_loss));
+            for (const Parameter& row : bench.table.rows) {
+                if (std::isnan(expected.get(row.offset))) continue;  // of a head that rests
+                INFO(row.name);
+                REQUIRE(largest_difference(found.values(row), expected.values(row)) <=
+                        tolerance *
+                            largest(expected.values(bench.table.rows[static_cast<std::size_t>(bench.table.word)])));
+            }
+        }
+    }
 }
 
 TEST_CASE("memory is what was planned, and evaluation needs less") {

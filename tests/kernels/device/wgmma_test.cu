@@ -97,6 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 // d = a b with a [64, 64] in registers. b is written by the threads.
 template <typename Form>
 __global__ void __launch_bounds__(kThreads, 1) multiply_registers(float* d, const bf16* a, const bf16* b) {
+    static_assert(!Form::a_mn, "registers hold rows of a");
     constexpr int b_rows = Form::b_mn ? kDepth : Form::n, b_cols = Form::b_mn ? Form::n : kDepth;
     unsigned char* tile = SharedArena().take<unsigned char>(2 * Form::n * kDepth, 1024);
     for (int i = thread_index(); i < b_rows * b_cols; i += kThreads) {
