@@ -386,7 +386,7 @@ TEST_CASE("registers of a wgmma are fenced before and left alone until the wait"
     expect_fault(multiply<Product::d_read_early>, {"d of a wgmma in flight is read before wgmma_wait()"});
     expect_fault(multiply<Product::d_written_early>, {"d of a wgmma in flight is written before wgmma_wait()"});
     expect_fault(multiply<Product::one_group_too_few>, {"d of a wgmma in flight is read before wgmma_wait()"});
-    expect_fault(multiply<Product::d_never_waited>, {"a wgmma of it has not been waited for"});
+    expect_fault(multiply<Product::d_never_waited>, {"returns while a wgmma is in flight"});
 }
 
 TEST_CASE("tiles of a wgmma are fenced, ordered and left alone until the wait") {

@@ -145,8 +145,8 @@ void check_descriptor(std::uint64_t descriptor, const Tile& tile, const char* wh
     const std::uint32_t in_row = tile.start % (8 * tile.row_bytes);
     const auto row = static_cast<std::uint32_t>(2 * (tile.mn_major ? tile.extent : kDepth));
     if (in_row + std::min(row, tile.row_bytes) > tile.row_bytes) {
-        fault("wgmma at ", site, ": the tile of ", which, " starts ", in_row, " bytes behind a multiple of ",
-              8 * tile.row_bytes, ", so that its rows do not lie as they are swizzled");
+        fault("wgmma at ", site, ": the tile of ", which, " is not aligned to ", 8 * tile.row_bytes, ": it starts ",
+              in_row, " bytes behind, so that its rows do not lie as they are swizzled");
     }
 }
 
@@ -389,9 +389,9 @@ bool execute_one_wgmma(Cluster& cluster) {
 
 std::string unfinished_wgmma(const Thread& thread) {
     const Warpgroup& warpgroup = warpgroup_of(thread);
-    if (warpgroup.arrived > 0) return text("wgmma at ", warpgroup.site, ": other threads of the warpgroup wait there");
+    if (warpgroup.arrived > 0) return text("others of a divergent warpgroup wait in wgmma at ", warpgroup.site);
     if (thread.registers == nullptr || thread.registers->in_flight.empty()) return "";
-    return "a wgmma of it has not been waited for";
+    return "a wgmma is in flight: wgmma_wait<0>()";
 }
 
 void wgmma(const Wgmma& call, Site site) {
