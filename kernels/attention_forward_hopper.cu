@@ -223,6 +223,7 @@ __device__ void ask(int team, const Packing& packing, const TensorMap& map, std:
     Ring<kQueryStages> queries;
     Ring<kStages> keys;
     const bool asks = lane_index() == 0;
+    if (asks) prefetch_tensor_map(map);
     for (std::int64_t unit = kTeams * block_x() + team; unit < units; unit += kTeams * blocks_x()) {
         const Share share = share_of<kQueries>(packing, unit);
         if (share.empty()) continue;
@@ -591,9 +592,11 @@ __device__ void compute(int warp, const Arguments& a) {
 template <int kDim, bool kDrops>
 __global__ void __launch_bounds__(kThreads, 1) forward_kernel(const __grid_constant__ TensorMap map, Arguments a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(CLOZE_EMULATED)
-    if (thread_index() == 0) {
-        for (int team = 0; team < kTeams; ++team) Shared<kDim>(team).start_barriers();
-        prefetch_tensor_map(map);
+    if (warp_index() == 0) {
+        for (int team = 0; team < kTeams; ++team) {
+            const Shared<kDim> shared(team);
+            if (lane_index() == 0) shared.start_barriers();
+        }
     }
     clear_outside(a.packing, block_x(), blocks_x(), [&](std::int64_t row) {
         clear_row(a.y + row * a.packing.hidden, a.packing.hidden);

@@ -179,9 +179,11 @@ DeviceInfo info(int device) {
 }
 
 void use(int device) {
-    int devices = 0;
+    int devices = 0, driver = 0;
     const cudaError_t status = cudaGetDeviceCount(&devices);
-    if (status == cudaErrorInsufficientDriver) {
+    if (status == cudaErrorInsufficientDriver) {  // also where there is none
+        check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+        if (driver == 0) fail(Fault::device, "no NVIDIA driver is on this machine; use the host");
         fail(Fault::device, "the NVIDIA driver is older than the CUDA ", CUDART_VERSION / 1000, ".",
              CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use --device cpu");
     }

@@ -23,6 +23,9 @@ const char* device_kind();
 /// Devices of this machine: 0 without a driver, without a device, and in a build without device code.
 int device_count();
 
+/// Throws Fault::device where `info`, of device number `device`, is older than kOldestComputeCapability.
+void require_usable(int device, const DeviceInfo& info);
+
 /// Makes `device` the one this thread commands. Ends with Fault::device, in one line that says what to do, when there
 /// is no such device, its driver is too old, or it is older than kOldestComputeCapability.
 DeviceInfo use_device(int device);

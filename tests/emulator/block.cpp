@@ -16,7 +16,7 @@ namespace cloze::emulated {
 namespace {
 
 Cluster* running_cluster = nullptr;
-Thread* running_thread = nullptr;
+thread_local Thread* running_thread = nullptr;  // of the host's thread that runs the block; others run no kernel
 
 std::uint64_t next_random(std::uint64_t& state) {
     state ^= state << 13;

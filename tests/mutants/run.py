@@ -31,6 +31,7 @@ FAULTS = (
     ("misaligned access", r"not aligned to \d+"),
     ("stray access", r"(reads|writes) \d+ bytes (at byte|of host memory)|bytes of shared memory, a block has at most|"
      r"lies outside of an array"),
+    ("early access", r"before it has waited for the kernel before"),
 )
 
 

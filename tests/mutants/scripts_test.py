@@ -103,6 +103,7 @@ class Run(unittest.TestCase):
                 exception.format("deadlock in block (0, 0); thread 0 has returned"): "deadlock",
                 exception.format("divergent warp: shuffle_xor at"): "divergence",
                 exception.format("reads 4 bytes at byte 8 of a device buffer"): "stray access",
+                exception.format("reads a device buffer before it has waited for the kernel before"): "early access",
                 exception.format("reads 16 bytes at byte 8 of a device buffer, which is not aligned to 16"):
                     "misaligned access",
                 exception.format("out of device memory"): "another exception"}.items():
