@@ -93,7 +93,6 @@ __global__ void __launch_bounds__(kWarpgroup, 1) multiply(std::uint32_t* out, co
 
 // Inputs and outputs as tests/instructions/inputs.h lays out a tall product: one instruction, of any numbers.
 __global__ void __launch_bounds__(kWarpgroup, 1) add_tall_product(std::uint32_t* out, const std::uint32_t* in) {
-    using Narrow = Form<kTallColumns, 128, false, false, true>;
     in += case_index() * (kTallAWords + kTallBWords + kTallDWords);
     out += case_index() * kTallDWords;
     std::uint32_t* b = SharedArena().take<std::uint32_t>(kTallColumns * 32, 1024);
@@ -112,7 +111,7 @@ __global__ void __launch_bounds__(kWarpgroup, 1) add_tall_product(std::uint32_t*
     float d[kTallColumns / 2];
     for (int i = 0; i < kTallColumns / 2; ++i) d[i] = float_of_bits(in[kTallAWords + kTallBWords + place(i)]);
     wgmma_fence();
-    wgmma_m64<kTallColumns, false>(d, words, part<Narrow>(b, kTallColumns, false, 0), true);
+    wgmma_m64<kTallColumns, false>(d, words, descriptor_128(shared_address(b), 0, 1024), true);
     wgmma_commit();
     wgmma_wait<0>();
     wgmma_hold(d);
