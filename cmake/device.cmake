@@ -32,6 +32,20 @@ if(CLOZE_CUDA)
     find_package(CUDAToolkit REQUIRED)
 endif()
 
+# cuBLASLt comes with the CUDA toolkit, or with a Python package that has no name without a version.
+set(CLOZE_CUBLAS_ROOT "" CACHE PATH "Folder with include/ and lib/ of cuBLASLt, for a CUDA toolkit without it")
+if(CLOZE_CUDA)
+    find_path(CUBLASLT_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CLOZE_CUBLAS_ROOT}/include)
+    find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
+        HINTS ${CUDAToolkit_LIBRARY_DIR} ${CLOZE_CUBLAS_ROOT}/lib)
+    if(CUBLASLT_INCLUDE_DIR AND CUBLASLT_LIBRARY)
+        add_library(cloze_cublaslt INTERFACE)
+        target_include_directories(cloze_cublaslt SYSTEM INTERFACE
+            ${CUBLASLT_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+        target_link_libraries(cloze_cublaslt INTERFACE ${CUBLASLT_LIBRARY})
+    endif()
+endif()
+
 option(CLOZE_CUDA_SPILLS "Compile kernels that spill registers too, with a warning: tests may be slow" OFF)
 set(spills -warn-spills,-Werror)
 if(CLOZE_CUDA_SPILLS)
@@ -42,6 +56,9 @@ set(CLOZE_CUDA_OPTIONS -lineinfo -Xptxas=${spills})
 # cloze_cuda_target(TARGET): its .cu files go through nvcc, and a kernel that spills registers does not compile.
 function(cloze_cuda_target TARGET)
     target_compile_definitions(${TARGET} PRIVATE CLOZE_CUDA)
+    if("${CLOZE_CUDA_ARCHITECTURES}" MATCHES "90a")
+        target_compile_definitions(${TARGET} PRIVATE CLOZE_SM_90A)
+    endif()
     target_link_libraries(${TARGET} PUBLIC CUDA::cudart_static)
     target_compile_options(${TARGET} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${CLOZE_CUDA_OPTIONS}>")
 endfunction()

@@ -11,7 +11,9 @@
 //   dv = pd^T dy,   ds = p * (dp - delta),   dq = ds k / sqrt(head_dim),   dk = ds^T q / sqrt(head_dim)
 //
 // A query that sees nothing (strict past, first token) has y = 0 and no gradient. Rows outside every sequence get y =
-// 0, dqkv = 0. Offsets are range-checked where a batch is assembled. Tested by tests/kernels/attention_test.cpp.
+// 0, dqkv = 0. Offsets are range-checked where a batch is assembled. On a device: bf16, head_dim 32 or 64, addresses
+// aligned to 16; dropout(p) and ds are rounded to bf16 where they enter products. Tested by
+// tests/kernels/attention_test.cpp and tests/kernels/device/attention_test.cpp.
 #pragma once
 
 #include "kernels/core/cost.h"
@@ -75,8 +77,13 @@ Cost attention_backward_cost(std::int64_t tokens, std::int64_t pairs, std::int64
                              DType dtype);
 
 /// Device code (attention_forward.cu, attention_backward.cu): called by the two above, which have checked the
-/// arguments.
+/// arguments. Those of hopper (attention_forward_hopper.cu, attention_backward_hopper.cu) where
+/// kernels/attention_path.h says so.
 namespace device_code {
+namespace hopper {
+void attention_forward(const AttentionForward& arguments, Stream stream);
+void attention_backward(const AttentionBackward& arguments, Stream stream);
+}  // namespace hopper
 void attention_forward(const AttentionForward& arguments, Stream stream);
 void attention_backward(const AttentionBackward& arguments, Stream stream);
 }  // namespace device_code

@@ -11,16 +11,22 @@
 //                         an element of scratch, and few blocks where few sequences are long. The longest come first.
 //   transposed scores     a warp owns 32 keys, so that probabilities and gradients of scores are left factors of dv
 //                         and dk as they stand in registers. Only dq needs them through shared memory, 16 KiB a tile.
-//   chunks of 16 queries  a warp's scores and their gradients then take 32 registers beside 128 of dk and dv. Chunks of
-//                         32 spill.
+//   chunks of 16 queries  a warp's scores and their gradients then take 32 registers beside 128 of dk and dv and 32 of
+//                         values. Chunks of 32 spill.
 //
 // Two blocks a multiprocessor: up to 255 registers a thread, 80.5 KiB of shared memory (keys, values, gradients of
 // scores 16 KiB each; two stages of queries and dy 32 KiB; statistics). Cards of 100 KiB hold one block.
+//
+// Per tile of 64 queries x 128 keys and head_dim 64: 5.2 MFLOP, 16 KiB from memory, 288 KiB through shared memory
+// (2,300 cycles) for 2,060 cycles of tensor cores on an H100, and some 1,500 instructions a warp, 2,100 with dropout.
+// docs/kernels.md has more.
 //
 // Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by tests/emulator/attention_access_test.cpp.
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/attention_packing.cuh"
+#include "kernels/attention_path.h"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/core/launch.h"
 #include "kernels/device/math.h"
@@ -43,7 +49,7 @@ constexpr int kStages = 2;
 struct Arguments {
     bf16* dqkv;
     float* dquery;  // [heads][tokens][head_dim]: dq of the key tiles so far, not scaled yet
-    float* delta;   // [heads][tokens]: divided by keep_scale
+    float* delta;   // [heads][tokens]: times keep_rate
     const bf16* dy;
     const bf16* y;
     const bf16* qkv;
@@ -73,68 +79,7 @@ constexpr int shared_bytes(int dim) {
         .bytes();
 }
 
-/// A head of a sequence. Addresses are computed from these few numbers where they are used, since kept they would fill
-/// registers.
-struct Head {
-    int sequence;
-    int head;
-    int length;
-    int first_row;
-    int column;  // of y
-    Sight sight;
-
-    __device__ int first_query_tile(int key_tile) const { return sight.only_past ? key_tile * kKeys / kQueries : 0; }
-    __device__ int last_query_tile(int key_tile) const {
-        const int last_key = key_tile * kKeys + kKeys - 1;
-        return (sight.only_future && last_key < length ? last_key : length - 1) / kQueries;
-    }
-    __device__ int first_key_tile(int query_tile) const {
-        return sight.only_future ? query_tile * kQueries / kKeys : 0;
-    }
-    __device__ int last_key_tile(int query_tile) const {
-        const int last_query = query_tile * kQueries + kQueries - 1;
-        return (sight.only_past && last_query < length ? last_query : length - 1) / kKeys;
-    }
-};
-
-__device__ int key_tiles_of(const Packing& packing, int sequence) {
-    if (sequence >= packing.sequences) return 0;
-    return (packing.offset[sequence + 1] - packing.offset[sequence] + kKeys - 1) / kKeys;
-}
-
-/// The sequence that comes `rank`-th when those of more key tiles come first; -1 for those that are empty. A block
-/// takes as long as its sequence, and the longest must not be left for the end.
-__device__ int nth_longest(const Packing& packing, int rank) {
-    int tiles = 0;
-    for (int first = 0; first < packing.sequences; first += kWarpThreads) {
-        const int here = key_tiles_of(packing, first + lane_index());
-        tiles = here > tiles ? here : tiles;
-    }
-    for (tiles = warp_max(tiles); tiles > 0;) {
-        int next = 0;  // the most tiles of shorter sequences
-        for (int first = 0; first < packing.sequences; first += kWarpThreads) {
-            const int here = key_tiles_of(packing, first + lane_index());
-            if (here < tiles && here > next) next = here;
-            const std::uint32_t votes = warp_ballot(here == tiles);
-            const int count = count_votes(votes);
-            if (rank < count) {
-                const bool chosen = here == tiles && count_votes(votes & ((1u << lane_index()) - 1)) == rank;
-                return warp_max(chosen ? first + lane_index() : -1);
-            }
-            rank -= count;
-        }
-        tiles = warp_max(next);
-    }
-    return -1;
-}
-
-__device__ Head head_of(const Packing& packing, std::int64_t block, int head_dim) {
-    const int head = static_cast<int>(block % packing.heads);
-    const int sequence = nth_longest(packing, static_cast<int>(block / packing.heads));
-    if (sequence < 0) return {};
-    const int row = packing.offset[sequence];
-    return {sequence, head, packing.offset[sequence + 1] - row, row, head * head_dim, packing.sight};
-}
+using Head = HeadOfSequence<kKeys, kQueries>;
 
 struct Tiles {
     std::uint32_t* keys;     // [kKeys][kDim]; at the end dk
@@ -152,26 +97,35 @@ struct Sums {
     float dvalue[kM][kDim / 8][4] = {};
 };
 
-/// delta[i] = dy[i] . y[i] / keep_scale for all queries of the head.
+/// delta[i] = keep_rate dy[i] . y[i] for all queries of the head. Loads of several rows a lane are on their way at
+/// once: nothing else is done meanwhile.
 template <int kDim>
 __device__ void write_delta(const Arguments& a, const Head& head) {
-    constexpr int kLanes = kDim / kPieceColumns;
+    constexpr int kLanes = kDim / kPieceColumns, kStep = kThreads / kLanes, kAtOnce = 4;
     const int column = thread_index() % kLanes * kPieceColumns;
     const std::int64_t hidden = a.packing.hidden;
     const std::int64_t start = head.first_row * hidden + head.column + column;
     float* delta = a.delta + head.head * a.packing.tokens + head.first_row;
-    for (int first = 0; first < head.length; first += kThreads / kLanes) {
-        const int row = first + thread_index() / kLanes;
-        float sum = 0;
-        if (row < head.length) {
-            const Floats8 dy = load8(a.dy + start + row * hidden);
-            const Floats8 y = load8(a.y + start + row * hidden, Cache::stream);
+    for (int first = thread_index() / kLanes; first - thread_index() / kLanes < head.length; first += kAtOnce * kStep) {
+        Floats8 dy[kAtOnce], y[kAtOnce];
 #pragma unroll
-            for (int i = 0; i < kPieceColumns; ++i) sum = fmaf(dy[i], y[i], sum);
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int row = first + i * kStep;
+            dy[i] = y[i] = {};
+            if (row >= head.length) continue;
+            dy[i] = load8(a.dy + start + row * hidden);
+            y[i] = load8(a.y + start + row * hidden, Cache::stream);
         }
 #pragma unroll
-        for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
-        if (column == 0 && row < head.length) delta[row] = sum / a.drop.keep_scale;
+        for (int i = 0; i < kAtOnce; ++i) {
+            const int row = first + i * kStep;
+            float sum = 0;
+#pragma unroll
+            for (int c = 0; c < kPieceColumns; ++c) sum = fmaf(dy[i][c], y[i][c], sum);
+#pragma unroll
+            for (int mask = 1; mask < kLanes; mask *= 2) sum += shuffle_xor(sum, mask);
+            if (column == 0 && row < head.length) delta[row] = sum * a.drop.keep_rate;
+        }
     }
 }
 
@@ -190,12 +144,10 @@ __device__ void write_statistics(float* statistics, const Arguments& a, const He
 using Block = float[kM][kChunk / 8][4];      // [a warp's keys][queries of a chunk]
 using LeftFactor = std::uint32_t[kM][1][4];  // the same, rounded
 
-/// Left factors of a warp's values that stay in registers, of kDim / 16: as many as there are registers for. Each saves
-/// a loads of 4 KiB a tile and warp.
+/// A warp's values as left factors, in registers throughout a key tile. Its keys would not fit there too: they are
+/// loaded again for each chunk.
 template <int kDim>
-inline constexpr int kHeld = kDim == 64 ? 3 : 2;
-template <int kDim>
-using HeldFactors = std::uint32_t[kHeld<kDim>][kM][4];
+using HeldValues = std::uint32_t[kDim / 16][kM][4];
 
 __device__ void hide(Block& score, const Head& head, int first_query, int first_key) {
     const int thread = thread_index_here();
@@ -303,18 +255,17 @@ __device__ void store_dscores(std::uint32_t* dscores, const LeftFactor& dscore, 
 
 /// What queries [row, row + kChunk) of a tile give to dk and dv of the warp's keys, and their gradients of scores.
 template <int kDim, bool kDrops>
-__device__ void add_chunk(Sums<kDim>& sums, const HeldFactors<kDim>& held, const Tiles& tiles, const Arguments& a,
+__device__ void add_chunk(Sums<kDim>& sums, const HeldValues<kDim>& held, const Tiles& tiles, const Arguments& a,
                           const Head& head, int first_query, int row, int first_key) {
     std::uint32_t keep = 0;
     if constexpr (kDrops) keep = read_keep<kDim>(tiles, row);
     Block score = {}, gradient = {};
     const int warp_row = first_key % kKeys;
-    constexpr const std::uint32_t(*kNoneHeld)[kM][4] = nullptr;
-    add_row_products<kDim, 0>(score, kNoneHeld, tiles.keys, warp_row, tiles.queries, row);
+    add_row_products<kDim, 0>(score, held, tiles.keys, warp_row, tiles.queries, row);
     if (!head.sight.all(first_query + row, kChunk, first_key, kWarpKeys, head.length)) {
         hide(score, head, first_query + row, first_key);
     }
-    add_row_products<kDim, kHeld<kDim>>(gradient, held, tiles.values, warp_row, tiles.dout, row);
+    add_row_products<kDim, kDim / 16>(gradient, held, tiles.values, warp_row, tiles.dout, row);
     LeftFactor probability, dscore;
     differentiate<kDrops>(probability, dscore, score, gradient, tiles.statistics + row, a.log2_scale, keep);
     add_products<kDim>(sums.dvalue, probability, tiles.dout, row);
@@ -448,26 +399,27 @@ __device__ void start_queries(const Tiles& tiles, const Arguments& a, const Head
     start_rows<kDim, kQueries, kThreads>(tiles.dout + stage, {a.dy, hidden, row, head.column}, rows);
 }
 
+/// A tile of keys, and the first of queries that goes with it.
 template <int kDim>
 __device__ void start_keys(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
     const int row = head.first_row + key_tile * kKeys, rows = head.length - key_tile * kKeys;
     const std::int64_t hidden = a.packing.hidden;
     start_rows<kDim, kKeys, kThreads>(tiles.keys, {a.qkv + hidden, 3 * hidden, row, head.column}, rows);
     start_rows<kDim, kKeys, kThreads>(tiles.values, {a.qkv + 2 * hidden, 3 * hidden, row, head.column}, rows);
+    start_queries<kDim>(tiles, a, head, head.first_query_tile(key_tile));
+    commit_copies();
 }
 
+/// A tile of keys, which has been started, with all queries that see them.
 template <int kDim, bool kDrops>
 __device__ void pass_key_tile(const Tiles& tiles, const Arguments& a, const Head& head, int key_tile) {
     const int first_tile = head.first_query_tile(key_tile), last_tile = head.last_query_tile(key_tile);
     const int warp_key = key_tile * kKeys + warp_index() * kWarpKeys;
-    start_keys<kDim>(tiles, a, head, key_tile);
-    start_queries<kDim>(tiles, a, head, first_tile);
-    commit_copies();
     write_statistics(tiles.statistics, a, head, first_tile * kQueries);
     wait_for_copies<0>();
     block_barrier();  // keys and values are there for all
-    HeldFactors<kDim> held;
-    hold_rows<kDim>(held, tiles.values, thread_index_here() / kWarpThreads * kWarpKeys);
+    HeldValues<kDim> held;
+    hold_rows<kDim>(held, tiles.values, warp_key % kKeys);
     if constexpr (kDrops) {
         block_barrier();  // all hold their values
         write_keep<kDim>(tiles, a, head, first_tile, key_tile);
@@ -506,7 +458,8 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     clear_outside(packing, block_x(), blocks_x(),
                   [&](std::int64_t row) { clear_row(a.dqkv + row * 3 * packing.hidden, 3 * packing.hidden); });
     if (packing.sequences == 0) return;
-    const Head head = head_of(packing, block_x(), kDim);
+    LongestFirst<kKeys> order(packing);
+    const Head head = head_of<kKeys, kQueries>(packing, order, block_x(), kDim);
     if (head.length == 0) return;
     SharedArena arena;
     Tiles tiles;
@@ -516,10 +469,14 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(Arguments a) {
     tiles.dout = arena.take<std::uint32_t>(kStages * query_words(kDim), 128);
     tiles.dscores = arena.take<std::uint32_t>(kScoreWords, 128);
     tiles.statistics = arena.take<float>(2 * kQueries);
+    start_keys<kDim>(tiles, a, head, 0);
     write_delta<kDim>(a, head);
-    for (int key_tile = 0; key_tile * kKeys < head.length; ++key_tile) {
-        block_barrier();  // delta is written; what is left of the last key tile is read
+    for (int key_tile = 0;;) {
+        block_barrier();  // delta is written
         pass_key_tile<kDim, kDrops>(tiles, a, head, key_tile);
+        if (++key_tile * kKeys >= head.length) return;
+        block_barrier();  // what the last key tile left is read
+        start_keys<kDim>(tiles, a, head, key_tile);
     }
 }
 
@@ -539,12 +496,7 @@ void start(const AttentionBackward& a, Stream stream) {
                      .y = a.y.data<bf16>(),
                      .qkv = a.qkv.data<bf16>(),
                      .log_sum_exp = a.log_sum_exp.data<float>(),
-                     .packing = {.offset = a.offset.data<std::int32_t>(),
-                                 .sequences = static_cast<std::int32_t>(sequences),
-                                 .heads = static_cast<std::int32_t>(a.heads),
-                                 .tokens = tokens,
-                                 .hidden = a.y.cols,
-                                 .sight = sight_of(a.visible)},
+                     .packing = packing_of(a.y, a.offset, a.heads, a.visible),
                      .log2_scale = static_cast<float>(1.4426950408889634 * scale),
                      .scale = static_cast<float>(scale),
                      .drop = drop_arguments(a.dropout)});
@@ -555,6 +507,7 @@ void start(const AttentionBackward& a, Stream stream) {
 namespace device_code {
 
 void attention_backward(const AttentionBackward& a, Stream stream) {
+    if (chosen_attention_path() == AttentionPath::hopper) return hopper::attention_backward(a, stream);
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
         drops ? start<64, true>(a, stream) : start<64, false>(a, stream);

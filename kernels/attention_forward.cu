@@ -3,7 +3,7 @@
 // A block takes 128 queries of a head, a warp 32 of them, and goes over their keys by tiles of 64. Why these:
 //
 //   32 queries a warp  each fragment of keys and values that ldmatrix fetches serves two products. With 16 shared
-//                      memory would take longer than the tensor cores.
+//                      memory would take longer than the tensor cores: 512 cycles against 413 for 64 queries.
 //   64 keys            a Philox call serves 16 queries x 64 keys, all in one thread's fragments. Registers of a thread
 //                      at head_dim 64: 64 for y, 64 for scores, 32 for queries; 128 keys would ask 128 for scores.
 //   4 warps            two blocks a multiprocessor, at up to 255 registers a thread and 48 KiB of shared memory a
@@ -11,10 +11,16 @@
 //                      other multiplies.
 //
 // Scores of a tile stay in registers; after exponential and dropout, rounded, they are the left factors of the second
-// product. Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by
-// tests/emulator/attention_access_test.cpp.
+// product. Per tile at head_dim 64: 2.1 MFLOP, 16 KiB from memory (mostly the second-level cache), 64 KiB through
+// ldmatrix (512 cycles), and some 690 instructions a warp, 940 with dropout, for 820 cycles of tensor cores on an H100.
+// docs/kernels.md has more.
+//
+// Tested by tests/kernels/device/attention_test.cpp, for bank conflicts by tests/emulator/attention_access_test.cpp.
+#include <algorithm>
 #include <cmath>
 
+#include "kernels/attention_packing.cuh"
+#include "kernels/attention_path.h"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/core/launch.h"
 #include "kernels/core/parallel.h"
@@ -35,10 +41,6 @@ constexpr int kKeys = kDropoutKeys;
 constexpr int kKeyOctets = kKeys / 8;
 constexpr int kStages = 2;
 constexpr float kSlack = 8;
-
-/// Left factors of a warp's queries that stay in registers, of kDim / 16: as many as there are registers for.
-template <int kDim, bool kDrops>
-inline constexpr int kHeld = kDim / 16;
 
 /// Words of a tile of keys or values.
 CLOZE_HD constexpr int key_words(int dim) {
@@ -64,34 +66,11 @@ struct Arguments {
     DropArguments drop;
 };
 
-/// A block's share: up to kQueries queries of a head of a sequence.
-struct Share {
-    Sequence sequence;
-    int head;
-    int first_query;
-    __device__ bool empty() const { return first_query >= sequence.length; }
-};
-
-/// Sequence b has the slots from offset[b] / kQueries + b on. They suffice: until those of b + 1 begin there are at
-/// least length / kQueries + 1, rounded down. So a block finds its share by bisection, without the host's knowing
-/// lengths.
-__device__ Share share_of(const Packing& packing, std::int64_t block) {
-    const int slot = static_cast<int>(block / packing.heads);
-    int low = 0, high = packing.sequences;
-    while (low + 1 < high) {
-        const int middle = (low + high) / 2;
-        (packing.offset[middle] / kQueries + middle <= slot ? low : high) = middle;
-    }
-    if (low >= packing.sequences) return {};
-    const int first_row = packing.offset[low], first_slot = first_row / kQueries + low;
-    const int length = slot < first_slot ? 0 : packing.offset[low + 1] - first_row;
-    return {{low, first_row, length}, static_cast<int>(block % packing.heads), (slot - first_slot) * kQueries};
-}
-
-/// What a warp sums for its rows: exponentials relative to the reference, a score that is not scaled yet. `sum` is of
-/// the lane's columns only.
+/// A warp's rows: the queries as left factors, and what is summed over the keys, exponentials relative to the
+/// reference, a score that is not scaled yet. `sum` is of the lane's columns only.
 template <int kDim>
 struct Rows {
+    std::uint32_t queries[kDim / 16][kM][4];
     float out[kM][kDim / 8][4] = {};
     float reference[kM][2];
     float sum[kM][2] = {};
@@ -237,6 +216,42 @@ __device__ void finish_rows(Rows<kDim>& rows, std::uint32_t* tile, const Argumen
                                                          a.packing.hidden, count, tile, warp_row, 0);
 }
 
+struct Tiles {
+    std::uint32_t* queries;  // [kQueries][kDim]; at the end y
+    std::uint32_t* keys;     // [stage][kKeys][kDim]
+    std::uint32_t* values;   // [stage][kKeys][kDim]
+};
+
+template <int kDim>
+__device__ void start_keys(const Tiles& tiles, const Arguments& a, const Share& share, int tile) {
+    const int stage = tile % kStages * key_words(kDim), column = share.head * kDim;
+    const int row = share.sequence.first_row + tile * kKeys, rows = share.sequence.length - tile * kKeys;
+    const std::int64_t hidden = a.packing.hidden;
+    start_rows<kDim, kKeys, kThreads>(tiles.keys + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
+    start_rows<kDim, kKeys, kThreads>(tiles.values + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
+}
+
+/// Adds a tile of keys to a warp's rows, which begin with `query`.
+template <int kDim, bool kDrops>
+__device__ void add_tile(Rows<kDim>& rows, const Tiles& tiles, const Arguments& a, const Share& share, int query,
+                         int tile) {
+    const int stage = tile % kStages * key_words(kDim), key = tile * kKeys;
+    Scores score = {};
+    add_row_products<kDim, kDim / 16>(score, rows.queries, tiles.queries, 0, tiles.keys + stage, 0);
+    if (!a.packing.sight.all(query, kWarpQueries, key, kKeys, share.sequence.length)) {
+        hide(score, a.packing.sight, query, key, share.sequence.length);
+    }
+    raise_references(rows, score, a.log2_scale);
+    Probabilities probability;
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+        exponentiate(score, rows, m, a.log2_scale);
+        round_probabilities(probability[m], score[m]);
+        if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, query + 16 * m, key);
+    }
+    add_products<kDim>(rows.out, probability, tiles.values + stage, 0);
+}
+
 template <int kDim, bool kDrops>
 __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
     const Packing& packing = a.packing;
@@ -246,74 +261,47 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Arguments a) {
             a.log_sum_exp[head * packing.tokens + row] = -kInfinity;
         }
     });
-    const Share share = share_of(packing, block_x());
+    const Share share = share_of<kQueries>(packing, block_x());
     if (share.empty()) return;
-
     SharedArena arena;
-    std::uint32_t* query_tile = arena.take<std::uint32_t>(query_words(kDim), 128);
-    std::uint32_t* key_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
-    std::uint32_t* value_tile = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
-    const int length = share.sequence.length, column = share.head * kDim;
-    const std::int64_t hidden = packing.hidden;
-    const int last_query = share.first_query + kQueries < length ? share.first_query + kQueries - 1 : length - 1;
-    const int first_tile = packing.sight.only_future ? share.first_query / kKeys : 0;
+    Tiles tiles;
+    tiles.queries = arena.take<std::uint32_t>(query_words(kDim), 128);
+    tiles.keys = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+    tiles.values = arena.take<std::uint32_t>(kStages * key_words(kDim), 128);
+
+    const int length = share.sequence.length, first_query = share.first_query;
+    const int last_query = first_query + kQueries < length ? first_query + kQueries - 1 : length - 1;
+    const int first_tile = packing.sight.only_future ? first_query / kKeys : 0;
     const int last_tile = (packing.sight.only_past ? last_query : length - 1) / kKeys;
-    const auto start = [&](int tile) {
-        const int stage = tile % kStages * key_words(kDim);
-        const int row = share.sequence.first_row + tile * kKeys, rows = length - tile * kKeys;
-        start_rows<kDim, kKeys, kThreads>(key_tile + stage, {a.qkv + hidden, 3 * hidden, row, column}, rows);
-        start_rows<kDim, kKeys, kThreads>(value_tile + stage, {a.qkv + 2 * hidden, 3 * hidden, row, column}, rows);
-    };
-    start_rows<kDim, kQueries, kThreads>(query_tile,
-                                         {a.qkv, 3 * hidden, share.sequence.first_row + share.first_query, column},
-                                         length - share.first_query);
-    start(first_tile);
+    start_rows<kDim, kQueries, kThreads>(
+        tiles.queries, {a.qkv, 3 * packing.hidden, share.sequence.first_row + first_query, share.head * kDim},
+        length - first_query);
+    start_keys<kDim>(tiles, a, share, first_tile);
     commit_copies();
 
-    const int warp_row = warp_index() * kWarpQueries, warp_query = share.first_query + warp_row;
+    const int warp_row = warp_index() * kWarpQueries, warp_query = first_query + warp_row;
     Rows<kDim> rows;
-    std::uint32_t held[kHeld<kDim, kDrops>][kM][4];
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         wait_for_copies<0>();
         block_barrier();  // this tile has landed for all, and all have read the one before
-        if (tile < last_tile) start(tile + 1);
+        if (tile < last_tile) start_keys<kDim>(tiles, a, share, tile + 1);
         commit_copies();
         if (warp_query >= length) continue;
-        const int stage = tile % kStages * key_words(kDim), first_key = tile * kKeys;
-        Scores score = {};
-        if (tile == first_tile) hold_rows<kDim>(held, query_tile, warp_row);
-        add_row_products<kDim, kHeld<kDim, kDrops>>(score, held, query_tile, warp_row, key_tile + stage, 0);
-        if (!packing.sight.all(warp_query, kWarpQueries, first_key, kKeys, length)) {
-            hide(score, packing.sight, warp_query, first_key, length);
-        }
-        raise_references(rows, score, a.log2_scale);
-        Probabilities probability;
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-            exponentiate(score, rows, m, a.log2_scale);
-            round_probabilities(probability[m], score[m]);
-            if constexpr (kDrops) drop_probabilities(probability[m], a.drop, share, warp_query + 16 * m, first_key);
-        }
-        add_products<kDim>(rows.out, probability, value_tile + stage, 0);
+        if (tile == first_tile) hold_rows<kDim>(rows.queries, tiles.queries, warp_row);
+        add_tile<kDim, kDrops>(rows, tiles, a, share, warp_query, tile);
     }
-    if (warp_query < length) finish_rows(rows, query_tile, a, share);
+    if (warp_query < length) finish_rows(rows, tiles.queries, a, share);
 }
 
 template <int kDim, bool kDrops>
 void start(const AttentionForward& a, Stream stream) {
-    const std::int64_t tokens = a.y.rows, sequences = a.offset.cols - 1;
-    const std::int64_t slots = sequences == 0 ? 1 : tokens / kQueries + sequences;
+    const std::int64_t slots = std::max<std::int64_t>(a.y.rows / kQueries + a.offset.cols - 1, 1);
     launch("attention_forward", forward_kernel<kDim, kDrops>,
            {.grid = {.x = slots * a.heads}, .threads = kThreads, .shared_bytes = shared_bytes(kDim)}, stream,
            Arguments{.y = a.y.data<bf16>(),
                      .log_sum_exp = a.log_sum_exp.data<float>(),
                      .qkv = a.qkv.data<bf16>(),
-                     .packing = {.offset = a.offset.data<std::int32_t>(),
-                                 .sequences = static_cast<std::int32_t>(sequences),
-                                 .heads = static_cast<std::int32_t>(a.heads),
-                                 .tokens = tokens,
-                                 .hidden = a.y.cols,
-                                 .sight = sight_of(a.visible)},
+                     .packing = packing_of(a.y, a.offset, a.heads, a.visible),
                      .log2_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(kDim))),
                      .drop = drop_arguments(a.dropout)});
 }
@@ -323,6 +311,7 @@ void start(const AttentionForward& a, Stream stream) {
 namespace device_code {
 
 void attention_forward(const AttentionForward& a, Stream stream) {
+    if (chosen_attention_path() == AttentionPath::hopper) return hopper::attention_forward(a, stream);
     const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
     if (a.y.cols / a.heads == 64) {
         drops ? start<64, true>(a, stream) : start<64, false>(a, stream);

@@ -1,5 +1,5 @@
-// What attention's two directions share: tiles of bf16 in shared memory and the fragments of kernels/device/mma.h taken
-// from them, where the packed sequences lie, which keys a query sees, and what dropout keeps.
+// What attention's two directions share in arithmetic: tiles of bf16 in shared memory, products of a warp from their
+// fragments (kernels/device/mma.h), and what dropout keeps.
 //
 // Tested by tests/kernels/device/attention_test.cpp.
 #pragma once
@@ -233,72 +233,13 @@ __device__ inline void write_rows(bf16* destination, std::int64_t stride, int ro
     }
 }
 
-// ---- Visibility.
-
-/// Keys [first, end) that a query sees; empty where end <= first.
-struct KeyRange {
-    int first, end;
-};
-
-/// A Visible in numbers, so that bounds are selected without branches.
-struct Sight {
-    bool only_past;
-    bool only_future;
-    int strict;  // 1: not the query's own key
-
-    __device__ KeyRange keys(int query, int length) const {
-        return {only_future ? query + strict : 0, only_past ? query + 1 - strict : length};
-    }
-    /// Whether each of `queries` queries from `query` on sees each of `keys` keys from `key` on.
-    __device__ bool all(int query, int queries, int key, int keys, int length) const {
-        const bool past = !only_past || key + keys <= query, future = !only_future || key >= query + queries;
-        return key + keys <= length && past && future;
-    }
-};
-
-inline Sight sight_of(Visible visible) {
-    const bool strict = visible == Visible::strict_past || visible == Visible::strict_future;
-    return {visible == Visible::past || visible == Visible::strict_past,
-            visible == Visible::future || visible == Visible::strict_future, strict ? 1 : 0};
-}
-
-// ---- Packed sequences.
-
-struct Packing {
-    const std::int32_t* offset;  // [sequences + 1]
-    std::int32_t sequences;      // of the capacity: unused ones are empty
-    std::int32_t heads;
-    std::int64_t tokens;
-    std::int64_t hidden;
-    Sight sight;
-};
-
-/// Rows outside every sequence, shared out over the blocks: clear(row).
-template <typename Clear>
-__device__ void clear_outside(const Packing& packing, std::int64_t block, std::int64_t blocks, const Clear& clear) {
-    const std::int64_t before = packing.offset[0], end = packing.offset[packing.sequences];
-    const std::int64_t outside = before + packing.tokens - end;
-    for (std::int64_t i = block; i < outside; i += blocks) clear(i < before ? i : end + i - before);
-}
-
-__device__ inline void clear_row(bf16* row, std::int64_t cols) {
-    for (std::int64_t c = thread_index() * kPieceColumns; c < cols; c += threads_per_block() * kPieceColumns) {
-        store8(row + c, Floats8{});
-    }
-}
-
-struct Sequence {
-    std::int32_t index;
-    std::int32_t first_row;  // of qkv
-    std::int32_t length;
-};
-
 // ---- Dropout.
 
 /// What a kernel takes of an AttentionDropout.
 struct DropArguments {
     ByteThreshold threshold;
     float keep_scale = 1;
+    float keep_rate = 1;  // 1 / keep_scale, exactly
     std::uint32_t layer = 0;
     const StepState* state = nullptr;
     const std::uint64_t* sample = nullptr;
@@ -309,6 +250,7 @@ inline DropArguments drop_arguments(const AttentionDropout& dropout) {
     if (rate.threshold == 0) return {};
     return {.threshold = byte_threshold(rate.threshold),
             .keep_scale = static_cast<float>(rate.keep_scale()),
+            .keep_rate = static_cast<float>(rate.steps - rate.threshold) / static_cast<float>(rate.steps),
             .layer = static_cast<std::uint32_t>(dropout.layer),
             .state = dropout.state,
             .sample = dropout.sequence_sample.data<std::uint64_t>()};

@@ -4,30 +4,33 @@
 #
 #   bash tests/carry.sh
 #
-# Catch2 as headers and CMake files, of the Debian package catch2; .carry/python, the Python module of cuDNN's frontend
-# (5 MB, from PyPI) for the Python of that machine, $CLOZE_CARRY_PYTHON or 3.12, without which benchmarks/peers.py leaves
-# out cuDNN's own graphs; and .carry/commit, the commit that travels.
+# Headers and CMake files of the Debian packages below, libxxhash as it is linked into a program; .carry/python, the
+# Python module of cuDNN's frontend (5 MB, from PyPI) for the Python of that machine, $CLOZE_CARRY_PYTHON or 3.12, without
+# which benchmarks/peers.py leaves out cuDNN's own graphs; and .carry/commit, the commit that travels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly EXIT_MISSING=69
 readonly CARRY=.carry
 
-if ! dpkg -L catch2 >/dev/null 2>&1; then
-    echo "carry: the Debian package catch2 is not installed: bash tools/packages.sh tests" >&2
+readonly PACKAGES=(catch2 nlohmann-json3-dev libcli11-dev libxxhash-dev)
+
+if ! dpkg -L "${PACKAGES[@]}" >/dev/null 2>&1; then
+    echo "carry: one of ${PACKAGES[*]} is not installed: bash tools/packages.sh tests" >&2
     exit $EXIT_MISSING
 fi
 
 rm -rf "$CARRY"
-# The compiled main() stays behind, with the file that names it: the headers hold for every processor.
+# Catch2's compiled main() stays behind, with the file that names it: the headers hold for every processor.
 while read -r file; do
     case $file in
         */Catch2Targets-*.cmake) ;;
-        /usr/include/* | /usr/lib/cmake/*)
+        /usr/include/* | /usr/lib/cmake/* | /usr/share/cmake/*)
             [ -f "$file" ] && install -D --mode=644 "$file" "$CARRY${file#/usr}"
             ;;
+        */libxxhash.a) install -D --mode=644 "$file" "$CARRY/lib/libxxhash.a" ;;
     esac
-done < <(dpkg -L catch2)
+done < <(dpkg -L "${PACKAGES[@]}")
 
 readonly FRONTEND=nvidia-cudnn-frontend==1.15.0
 python=${CLOZE_CARRY_PYTHON:-3.12}
@@ -47,4 +50,4 @@ if [ -n "$(git status --porcelain)" ]; then
     commit="$commit with changes"
 fi
 echo "$commit" >"$CARRY/commit"
-echo "carry: Catch2, $graphs and commit $commit in $CARRY/, $(du -sh "$CARRY" | cut -f1)"
+echo "carry: ${PACKAGES[*]}, $graphs and commit $commit in $CARRY/, $(du -sh "$CARRY" | cut -f1)"

@@ -5,7 +5,7 @@
 #                                cases under compute-sanitizer
 #   bash tests/gpu.sh --quick    without compute-sanitizer
 #
-# Needs nvcc, CMake, Ninja, a C++20 compiler, Python and Catch2, which may lie in .carry/ (tests/carry.sh).
+# Needs nvcc, CMake, Ninja, a C++20 compiler, Python, and the packages that tests/carry.sh puts into .carry/.
 # Takes less than four minutes on 16 cores: what does not fit any more is reported as failed. A stage that fails does
 # not stop the next. Leaves in "${OUT:-results}": gpu.json (device, driver, stages, counts, failing cases), gpu.log,
 # cases.xml, and the record of the instructions under the device's name, such as h100.bin: it belongs into
@@ -89,7 +89,7 @@ stage() {
 seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 
 build() {
-    local options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DCLOZE_ENGINE=OFF -DCLOZE_TESTS=ON -DCLOZE_CUDA=ON
+    local options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DCLOZE_TESTS=ON -DCLOZE_CUDA=ON
         -DCLOZE_EMULATOR=OFF -DCLOZE_CUDA_SPILLS=ON
         "-DCLOZE_CUDA_ARCHITECTURES=$(architecture "$(gpu_says compute_cap)")")
     if [ -d .carry/include/catch2 ]; then
@@ -97,7 +97,7 @@ build() {
     fi
     stage configure 40 cmake -S . -B $BUILD "${options[@]}"
     stage build 150 cmake --build $BUILD -j "$CORES" \
-        --target device_kernels_test device_instructions_test record_instructions -- -k 0
+        --target device_kernels_test device_instructions_test record_instructions device_engine_test -- -k 0
 }
 
 # Each case is a process of its own: one that breaks the device does not take the others along.

@@ -49,7 +49,7 @@ bool samples_given(const CLI::App& app) {
 }
 
 void run_evaluate(EvaluateArguments& arguments, const CLI::App& app) {
-    require_device(arguments.device);
+    require_host(arguments.device);
     arguments.options.checkpoint = arguments.checkpoint;
     arguments.options.data = arguments.data;
     if (samples_given(app)) {
@@ -83,7 +83,7 @@ Command evaluate_command(CLI::App& program) {
     value("--data", arguments->data, "Dataset of cloze prepare", "DIR")->required()->check(some_name());
     value("--sequences", options.sequences, "At most; 0: all of the held-out split", "N")
         ->transform(whole_number<std::int64_t>(0));
-    value("--device", arguments->device, "auto, cpu or cuda", "DEVICE");
+    value("--device", arguments->device, "auto or cpu", "DEVICE");
     value("--threads", options.threads, "Of the computation; 0: all cores", "N")
         ->transform(whole_number(0, kMostThreads));
     app->add_flag("--json", arguments->json, "Print one JSON object");

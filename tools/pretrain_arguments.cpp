@@ -31,7 +31,8 @@ void add_file_flags(CLI::App& app, PretrainArguments& a) {
     value(app, group, "--init-from", a.init_from, "Start from this checkpoint's weights", "DIR")->check(some_name());
     value(app, group, "--seed", a.recipe.samples.seed, "Of weights, samples and dropout")
         ->transform(whole_number<std::uint64_t>(0));
-    value(app, group, "--device", a.device, "auto, cpu or cuda", "DEVICE");
+    value(app, group, "--device", a.device, "auto, cpu, cuda or cuda:N", "DEVICE");
+    value(app, group, "--precision", a.precision, "auto, f32 or bf16; auto: bf16 on a GPU, else f32", "TYPE");
     value(app, group, "--threads", a.handling.threads, "Of the computation; 0: all cores")
         ->transform(whole_number(0, kMostThreads));
 }
@@ -170,8 +171,9 @@ void add_pretrain_flags(CLI::App& app, PretrainArguments& arguments) {
 }
 
 void resolve(PretrainArguments& arguments) {
-    require_device(arguments.device);
     RunRecipe& recipe = arguments.recipe;
+    arguments.handling.gpu = device_from(arguments.device);
+    recipe.precision = precision_from(arguments.precision, arguments.handling.gpu.has_value());
     recipe.data = arguments.data;
     recipe.init_from = arguments.init_from;
     recipe.initialization = initialization_from(arguments.initialization);
@@ -193,7 +195,8 @@ Json resolved_config(const PretrainArguments& arguments, const CLI::App& app) {
     return {{"data", recipe.data.string()},
             {"output", arguments.handling.output.string()},
             {"init_from", recipe.init_from.string()},
-            {"device", "cpu"},
+            {"device", arguments.handling.gpu ? text(Device::kind(), ":", *arguments.handling.gpu) : "cpu"},
+            {"precision", name_of(recipe.precision)},
             {"model", std::move(model)},
             {"initialization", name_of(recipe.initialization)},
             {"samples", samples_record(recipe.samples)},

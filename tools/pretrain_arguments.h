@@ -20,6 +20,7 @@ struct PretrainArguments {
     std::string output;
     std::string init_from;
     std::string device = "auto";
+    std::string precision = "auto";
     std::string next_sentence = "nsp";
     std::string optimizer = "adamw";
     std::string schedule = "linear";

@@ -56,9 +56,14 @@ void report_preflight(Console& console, const RunRecipe& recipe, const Preflight
                       counted(p.parameters, "parameter")},
         {"memory", bytes_text(p.memory_bytes)},
         {"checkpoints", checkpoint_text(p)},
-        {"time", duration_text(p.least_seconds) + " at least: what the matrix products alone take here"},
-        {"work", scaled(p.step_flops) + "FLOP a step; " + counted(p.threads, "thread") + ", " + p.matrix_library},
     };
+    if (p.least_seconds > 0) {
+        rows.emplace_back("time",
+                          duration_text(p.least_seconds) + " at least: what the matrix products alone take here");
+    }
+    const std::string where = p.device.empty() ? counted(p.threads, "thread") : p.device;
+    rows.emplace_back("work", scaled(p.step_flops) + "FLOP a step in " + name_of(recipe.precision) + "; " + where +
+                                  ", " + p.matrix_library);
     console.table(rows);
     for (const std::string& note : p.notes) console.line("  note: " + note);
 }

@@ -15,12 +15,12 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
-#include <cublasLt.h>
 #include <mutex>
 #include <thread>
 
 #include "benchmarks/bench/facts.h"
 #include "benchmarks/bench/gemm.h"
+#include "engine/device/cublaslt.h"
 
 namespace cloze::bench {
 
@@ -32,38 +32,7 @@ constexpr std::int64_t kLongestBias = 1 << 16;
 constexpr std::int64_t kAlignment = 256;
 constexpr int kBriefSamples = 3;
 
-void check(cublasStatus_t status, const char* call, Where where = Where::here()) {
-    if (status != CUBLAS_STATUS_SUCCESS) {
-        fail(Fault::device, call, ": ", cublasLtGetStatusString(status), ", at ", where.file, ":", where.line);
-    }
-}
-
-/// One of cuBLASLt's objects, which are made and destroyed by functions of their own.
-template <typename Handle, cublasStatus_t (*destroy)(Handle)>
-class Owned {
-public:
-    Owned() = default;
-    ~Owned() {
-        if (handle_ != nullptr) destroy(handle_);
-    }
-    Owned(const Owned&) = delete;
-    Owned& operator=(const Owned&) = delete;
-    Handle* out() { return &handle_; }
-    operator Handle() const { return handle_; }
-
-private:
-    Handle handle_ = nullptr;
-};
-using Library = Owned<cublasLtHandle_t, cublasLtDestroy>;
-using Description = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
-
-template <typename Value>
-void set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-    check(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof value),
-          "cublasLtMatmulDescSetAttribute");
-}
+using namespace cublaslt;
 
 /// A product in cuBLASLt's terms, see above.
 struct Shape {
@@ -254,10 +223,7 @@ void CublasLt::prepare(Prepared& prepared, const Product& product) {
 std::vector<cublasLtMatmulHeuristicResult_t> CublasLt::suggestions(const Prepared& prepared) {
     Preference preference;
     check(cublasLtMatmulPreferenceCreate(preference.out()), "cublasLtMatmulPreferenceCreate");
-    const auto workspace_bytes = static_cast<std::uint64_t>(kWorkspaceBytes);
-    check(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes,
-                                               sizeof workspace_bytes),
-          "cublasLtMatmulPreferenceSetAttribute");
+    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
     std::vector<cublasLtMatmulHeuristicResult_t> suggested(static_cast<std::size_t>(candidates_));
     int count = 0;
     const cublasStatus_t status =

@@ -66,6 +66,8 @@ Batch empty_batch(const BatchCapacity& capacity) {
     batch.next_sentence_label.assign(sequences, 0);
     batch.masked_row.assign(masked, 0);
     batch.masked_label.assign(masked, 0);
+    batch.head_sample.assign(masked + sequences, 0);
+    batch.head_position.assign(masked + sequences, 0);
     return batch;
 }
 
@@ -90,10 +92,13 @@ void append_sample(Batch& batch, const Sample& sample, std::uint64_t sample_inde
     batch.first_row[sequence] = first;
     batch.sequence_sample[sequence] = sample_index;
     batch.next_sentence_label[sequence] = sample.next_sentence_label;
+    batch.head_sample[batch.capacity.masked + sequence] = sample_index;
     std::fill(batch.offset.begin() + sequence + 1, batch.offset.end(), first + length);
     for (std::size_t i = 0; i < sample.masked_position.size(); ++i) {
         batch.masked_row[batch.counts.masked] = first + sample.masked_position[i];
         batch.masked_label[batch.counts.masked] = sample.masked_label[i];
+        batch.head_sample[batch.counts.masked] = sample_index;
+        batch.head_position[batch.counts.masked] = sample.masked_position[i];
         ++batch.counts.masked;
     }
     batch.counts.tokens += length;

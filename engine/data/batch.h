@@ -37,6 +37,8 @@ struct Batch {
     std::vector<std::int32_t> next_sentence_label;  // [S]  0 = B really follows, 1 = random (BERT and HuggingFace)
     std::vector<std::int32_t> masked_row;           // [P]  row of each prediction; 0 for unused ones
     std::vector<std::int32_t> masked_label;         // [P]  the token that was there
+    std::vector<std::uint64_t> head_sample;         // [P + S]  sample of the rows that heads read: masked, then [CLS]
+    std::vector<std::int32_t> head_position;        // [P + S]  position of these
 };
 
 /// The micro-batches of one optimizer step, and the sums that normalise its losses.

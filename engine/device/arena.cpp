@@ -29,8 +29,13 @@ std::int64_t bytes_of(const std::string& owner, const std::string& name, DType d
     return round_up(elements * size_of(dtype), kArenaAlignment);
 }
 
-Tensor shaped(char* address, DType dtype, std::int64_t rows, std::int64_t cols) {
-    return {address, rows, cols, cols, dtype, Place::host};
+/// Device memory of that size. What the runtime says of a lack of it gets the arena's name and remedy.
+DeviceBuffer device_block(std::int64_t bytes, const std::string& owner, const std::string& remedy) {
+    try {
+        return DeviceBuffer(bytes);
+    } catch (const Error& error) {
+        fail(error.fault(), owner, " needs ", describe_bytes(bytes), " of device memory: ", error.what(), "; ", remedy);
+    }
 }
 
 std::string described(const Tensor& shape) {
@@ -73,11 +78,12 @@ void HostBlock::Free::operator()(char* data) const {
     std::free(data);
 }
 
-Arena::Arena(std::string name, std::string remedy) : name_(std::move(name)), remedy_(std::move(remedy)) {}
+Arena::Arena(std::string name, std::string remedy, Place place)
+    : name_(std::move(name)), remedy_(std::move(remedy)), place_(place) {}
 
 Tensor Arena::tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols) {
     if (!bound_) {
-        const Tensor shape = shaped(nullptr, dtype, rows, cols);
+        const Tensor shape{nullptr, rows, cols, cols, dtype, place_};
         const std::int64_t bytes = bytes_of(name_, name, dtype, rows, cols);
         parts_.push_back({name, shape, bytes_, bytes});
         bytes_ += bytes;
@@ -87,7 +93,7 @@ Tensor Arena::tensor(const std::string& name, DType dtype, std::int64_t rows, st
         fail(Fault::internal, name_, ": ", name, " was not measured before the arena was bound");
     }
     const ArenaPart& part = parts_[next_];
-    const Tensor asked = shaped(static_cast<char*>(part.shape.address), dtype, rows, cols);
+    const Tensor asked{part.shape.address, rows, cols, cols, dtype, place_};
     if (name != part.name || dtype != part.shape.dtype || rows != part.shape.rows || cols != part.shape.cols) {
         fail(Fault::internal, name_, ": asked for ", name, " ", described(asked), " where ", part.name, " ",
              described(part.shape), " was measured");
@@ -105,9 +111,27 @@ void Arena::bind() {
                                   ? name_
                                   : text(name_, " (largest: ", largest->name, " ", described(largest->shape), ", ",
                                          describe_bytes(largest->bytes), ")");
-    block_ = HostBlock(bytes_, owner, remedy_);
-    for (ArenaPart& part : parts_) part.shape.address = block_.data() + part.offset;
+    if (place_ == Place::host) {
+        host_block_ = HostBlock(bytes_, owner, remedy_);
+    } else {
+        device_block_ = device_block(bytes_, owner, remedy_);
+        clear({});
+        wait(Stream{});
+    }
+    for (ArenaPart& part : parts_) part.shape.address = static_cast<char*>(base()) + part.offset;
     bound_ = true;
+}
+
+void* Arena::base() const {
+    return place_ == Place::host ? host_block_.data() : device_block_.address();
+}
+
+void Arena::clear(Stream stream) {
+    if (place_ == Place::host) {
+        std::memset(base(), 0, static_cast<std::size_t>(bytes_));
+    } else {
+        fill_bytes(base(), 0, bytes_, stream);
+    }
 }
 
 }  // namespace cloze

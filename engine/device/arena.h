@@ -9,7 +9,8 @@
 //   arena.bind();                          // one allocation, zero-filled
 //   Activations activations = lay_out();   // the same requests again, now with addresses
 //
-// Every tensor starts at a multiple of kArenaAlignment bytes. Tested by tests/device/arena_test.cpp.
+// An arena lies on the host or on a device. Every tensor starts at a multiple of kArenaAlignment bytes. Tested by
+// tests/device/arena_test.cpp and tests/train/device_trainer_test.cpp.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/core/device_memory.h"
 #include "kernels/core/tensor.h"
 
 namespace cloze {
@@ -54,29 +56,37 @@ struct ArenaPart {
 class Arena {
 public:
     /// `remedy` ends the message when there is not enough memory: what to lower, in the caller's terms.
-    explicit Arena(std::string name, std::string remedy = "lower the tokens of a micro-batch or the size of the model");
+    explicit Arena(std::string name, std::string remedy = "lower the tokens of a micro-batch or the size of the model",
+                   Place place = Place::host);
 
     /// Measuring: records the request and returns its shape without an address. Bound: the next tensor of the plan;
     /// throws Fault::internal when the request is not the one that was measured at this place.
     Tensor tensor(const std::string& name, DType dtype, std::int64_t rows, std::int64_t cols);
 
     /// Ends measuring: allocates once, zero-filled. Requests then start again from the first. On a bound arena: starts
-    /// again from the first request, keeping the contents.
+    /// again from the first request, keeping the contents. Throws Fault::io (host) or Fault::device when there is not
+    /// so much memory, naming the largest tensor and the remedy.
     void bind();
     bool is_bound() const { return bound_; }
+    /// Of a bound arena: every byte 0 again, in the order of `stream`.
+    void clear(Stream stream);
 
     const std::string& name() const { return name_; }
     std::int64_t bytes() const { return bytes_; }
     const std::vector<ArenaPart>& report() const { return parts_; }
 
 private:
+    void* base() const;
+
     std::string name_;
     std::string remedy_;
+    Place place_;
     std::vector<ArenaPart> parts_;
     std::int64_t bytes_ = 0;
     bool bound_ = false;
     std::size_t next_ = 0;  // of parts_, once bound
-    HostBlock block_;
+    HostBlock host_block_;  // one of the two, by place_
+    DeviceBuffer device_block_;
 };
 
 }  // namespace cloze

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/device_gemm.h"
 #include "engine/device/gemm_plain.h"
 #include "kernels/core/contract.h"
 #include "kernels/core/integer.h"
@@ -191,14 +192,13 @@ void run(const Gemm& g, const Shape& shape) {
     });
 }
 
-Shape require_gemm(const Gemm& g) {
+Shape require_gemm(const Gemm& g, Place place) {
     const Shape shape{g.d.rows, g.d.cols, g.transpose_a ? g.a.rows : g.a.cols};
     const auto operand_of = [&](const char* name, const Tensor& x, std::int64_t rows, std::int64_t cols, DType dtype) {
         require_tensor(
             {.op = "gemm", .name = name, .tensor = x, .rows = rows, .cols = cols, .dtype = dtype, .contiguous = false});
         require(x.rows <= 1 || x.stride >= x.cols, "gemm: ", name, " has rows that overlap: row stride ", x.stride,
                 " for ", x.cols, " columns");
-        require(x.place == Place::host, "gemm: ", name, " lies on the device, but this path multiplies on the host");
     };
     const DType type = g.a.dtype;
     require_floating("gemm", {"a", g.a});
@@ -211,15 +211,21 @@ Shape require_gemm(const Gemm& g) {
         operand_of("bias", g.bias, 1, shape.n, type);
     }
     require_apart("gemm", {"d", g.d}, {{"a", g.a}, {"b", g.b}, {"bias", g.bias}});
+    const Place lies = common_place("gemm", {{"d", g.d}, {"a", g.a}, {"b", g.b}, {"bias", g.bias}});
+    require(lies == place, "gemm: d is ", describe(g.d), ", but was to be computed on the ",
+            place == Place::host ? "host" : "device");
+    require(place == Place::host || type != DType::f64, "gemm: a is ", describe(g.a),
+            "; devices compute in f32 and bf16");
     return shape;
 }
 
 }  // namespace
 
-void gemm(const Gemm& arguments, Stream) {
-    const Shape shape = require_gemm(arguments);
+void gemm(const Gemm& arguments, const Compute& compute) {
+    const Shape shape = require_gemm(arguments, compute.place);
     if (shape.m == 0 || shape.n == 0) return;
     if (shape.k == 0 && arguments.accumulate) return;
+    if (compute.place == Place::device) return compute.products->multiply(arguments, compute.stream);
 #ifdef CLOZE_ONEDNN
     const onednn::SignalsWait signals_wait;
 #endif

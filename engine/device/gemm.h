@@ -1,5 +1,6 @@
 // GEMM: the matrix products of the encoder. The definition is plain loops in registers and cache blocks; f32 on the
-// host goes to oneDNN where the build has it. Either way d is cut into tiles (and, for weight gradients of small
+// host goes to oneDNN where the build has it, and a device has a library of its own (device_gemm.h). On the host d is
+// cut into tiles (and, for weight gradients of small
 // models, k into slices) whose shapes depend on (m, n, k) alone, each computed by one thread, so that the bits do not
 // depend on the number of threads.
 //
@@ -11,8 +12,8 @@
 // tests/device/gemm_test.cpp.
 #pragma once
 
+#include "engine/device/compute.h"
 #include "kernels/core/cost.h"
-#include "kernels/core/stream.h"
 #include "kernels/core/tensor.h"
 
 namespace cloze {
@@ -27,7 +28,8 @@ struct Gemm {
     Tensor bias = {};         // [n]  of a's type; absent = 0; not together with accumulate
 };
 
-void gemm(const Gemm& arguments, Stream stream);
+/// All tensors lie where `compute` computes. On a device: f32 and bf16.
+void gemm(const Gemm& arguments, const Compute& compute);
 
 /// "oneDNN 2.6.3" or "plain loops": what f32 products on the host run on, for logs and checkpoints.
 const char* host_gemm_library();

@@ -7,7 +7,6 @@
 #include "engine/model/batch_tensors.h"
 #include "engine/model/parameters.h"
 #include "kernels/core/step_state.h"
-#include "kernels/core/stream.h"
 
 namespace cloze {
 
@@ -18,13 +17,13 @@ struct Pass {
     BatchTensors batch;
     const StepState* state;
     bool training;  // false: no dropout
-    Stream stream = {};
+    Compute compute = {};
 };
 
 void encoder_forward(const Pass& pass, Activations& activations);
 
-/// Reads buffers.dhidden = gradient of the sequence output. Weight gradients overwrite when `accumulate` is false,
-/// except the word table's, to which the masked-LM head has written before.
+/// Reads buffers.dhead or dhidden = gradient of the sequence output. Weight gradients overwrite when `accumulate` is
+/// false, except the word table's, to which the masked-LM head has written before.
 void encoder_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
                       const ParameterView& gradients, bool accumulate);
 

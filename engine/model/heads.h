@@ -12,10 +12,11 @@ namespace cloze {
 void masked_lm_forward(const Pass& pass, const Activations& activations);
 void next_sentence_forward(const Pass& pass, const Activations& activations);
 
-/// Writes buffers.dhidden, the gradient of the sequence output: this head first.
+/// Writes the gradient of the sequence output, buffers.dhead where only the heads' rows are computed, else
+/// buffers.dhidden: this head first.
 void masked_lm_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
                         const ParameterView& gradients, bool accumulate);
-/// Adds to buffers.dhidden.
+/// Adds to it.
 void next_sentence_backward(const Pass& pass, const Activations& activations, const BackwardBuffers& buffers,
                             const ParameterView& gradients, bool accumulate);
 

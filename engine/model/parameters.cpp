@@ -31,9 +31,9 @@ public:
                        .initial = initial});
     }
     /// Bias first: backward of a linear layer has the bias gradient before the weight gradient.
-    LinearIndex linear(const std::string& prefix, std::int64_t out, std::int64_t in) {
-        const int bias = vector(prefix + ".bias", out, InitialValue::zero);
-        const int weight = matrix(prefix + ".weight", out, in);
+    LinearIndex linear(const std::string& prefix, std::int64_t out, std::int64_t in, std::int64_t padded_out = 0) {
+        const int bias = vector(prefix + ".bias", out, InitialValue::zero, padded_out);
+        const int weight = matrix(prefix + ".weight", out, in, padded_out);
         return {.weight = weight, .bias = bias};
     }
     NormIndex norm(const std::string& prefix, std::int64_t count) {
@@ -76,7 +76,7 @@ void append_heads(Builder& builder, const BertConfig& config, ParameterTable& ta
     table.decoder_bias = builder.vector("cls.predictions.bias", config.vocab_size, InitialValue::zero, padded_vocab);
     table.transform_norm = builder.norm("cls.predictions.transform.LayerNorm", hidden);
     table.transform = builder.linear("cls.predictions.transform.dense", hidden, hidden);
-    table.next_sentence = builder.linear("cls.seq_relationship", 2, hidden);
+    table.next_sentence = builder.linear("cls.seq_relationship", 2, hidden, kNextSentenceColumns);
     table.pooler = builder.linear("bert.pooler.dense", hidden, hidden);
 }
 

@@ -20,7 +20,7 @@ struct Parameter {
     std::int64_t rows, cols;   // as in the file; a vector of n has rows = n, cols = 1
     int rank;                  // 1 or 2: how many dimensions the file has
     std::int64_t offset;       // first element in the flat buffers, a multiple of kParameterAlignment except inside QKV
-    std::int64_t padded_rows;  // rows in memory, >= rows; see padded_vocabulary()
+    std::int64_t padded_rows;  // rows in memory, >= rows; see below
     bool decay;                // weight decay applies: not for biases and LayerNorm
     InitialValue initial;
 
@@ -60,6 +60,10 @@ struct ParameterTable {
 
 /// Rows of the word table in memory, and columns of the masked-LM logits: a multiple of 64.
 std::int64_t padded_vocabulary(const BertConfig& config);
+
+/// Rows of the next-sentence weight in memory, and columns of its logits: two, and padding to what devices move at
+/// once.
+inline constexpr std::int64_t kNextSentenceColumns = 8;
 
 ParameterTable parameter_table(const BertConfig& config);
 

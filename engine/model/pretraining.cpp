@@ -7,19 +7,67 @@ double share(std::int64_t part, std::int64_t whole) {
     return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// Sums the first `used` entries in order, in double.
-double sum_of(const Tensor& values, std::int64_t used) {
-    return visit_float(values.dtype, [&]<typename T>() {
-        double sum = 0;
-        for (std::int64_t i = 0; i < used; ++i) sum += static_cast<double>(values.data<T>()[i]);
-        return sum;
+/// Losses and flags of the first `used` predictions, added in order, in double.
+struct Sums {
+    double loss = 0;
+    std::int64_t correct = 0;
+};
+Sums sums_of(const Tensor& loss, const Tensor& correct, std::int64_t used) {
+    return visit_float(loss.dtype, [&]<typename T>() {
+        Sums sums;
+        for (std::int64_t i = 0; i < used; ++i) {
+            sums.loss += static_cast<double>(loss.data<T>()[i]);
+            sums.correct += correct.data<std::int32_t>()[i];
+        }
+        return sums;
     });
 }
 
-std::int64_t sum_of_flags(const Tensor& flags, std::int64_t used) {
-    std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < used; ++i) sum += flags.data<std::int32_t>()[i];
-    return sum;
+/// The four tensors that losses are read from, wherever they lie.
+struct LossRows {
+    Tensor masked_loss, masked_correct, next_sentence_loss, next_sentence_correct;
+};
+
+LossSums sums_of(const LossRows& rows, const BatchCounts& counts, bool next_sentence) {
+    LossSums sums;
+    sums.masked = counts.masked;
+    sums.sequences = counts.sequences;
+    const Sums masked = sums_of(rows.masked_loss, rows.masked_correct, counts.masked);
+    sums.masked_loss = masked.loss;
+    sums.masked_correct = masked.correct;
+    if (next_sentence) {
+        const Sums sentences = sums_of(rows.next_sentence_loss, rows.next_sentence_correct, counts.sequences);
+        sums.next_sentence_loss = sentences.loss;
+        sums.next_sentence_correct = sentences.correct;
+    }
+    return sums;
+}
+
+LossRows rows_of(const HeadActivations& heads) {
+    return {heads.masked_loss, heads.masked_correct, heads.next_sentence_loss, heads.next_sentence_correct};
+}
+
+/// The same rows side by side in a buffer on the host.
+LossRows rows_in(const PinnedBuffer& buffer, const LossRows& on_device) {
+    char* next = static_cast<char*>(buffer.address());
+    const auto place = [&](Tensor x) {
+        x.address = next;
+        x.place = Place::host;
+        next += x.count() * size_of(x.dtype);
+        return x;
+    };
+    return {place(on_device.masked_loss), place(on_device.masked_correct), place(on_device.next_sentence_loss),
+            place(on_device.next_sentence_correct)};
+}
+
+std::int64_t bytes_of(const BatchCapacity& capacity) {
+    return (capacity.masked + capacity.sequences) * 8;
+}
+
+/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
+    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
+    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
 }
 
 /// The one layout of a model's memory, walked twice: to measure and to bind.
@@ -28,9 +76,10 @@ struct Layout {
     BackwardBuffers buffers;
 };
 Layout lay_out(Arena& arena, const BertConfig& config, const PretrainingOptions& options) {
+    const ActivationShape shape{options.capacity, head_rows(config, options), options.working};
     Layout layout;
-    layout.activations = lay_out_activations(arena, config, options.capacity, options.working);
-    if (options.backward) layout.buffers = lay_out_backward(arena, config, options.capacity, options.working);
+    layout.activations = lay_out_activations(arena, config, shape);
+    if (options.backward) layout.buffers = lay_out_backward(arena, config, shape);
     return layout;
 }
 
@@ -53,60 +102,103 @@ double LossSums::next_sentence_accuracy() const {
     return share(next_sentence_correct, sequences);
 }
 
-PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOptions& options)
-    : config_(config), options_(options), arena_("activations", "lower --micro-batch-tokens or take a smaller model") {
+PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOptions& options, Device* device)
+    : config_(config),
+      options_(options),
+      compute_(device == nullptr ? Compute{} : device->compute()),
+      arena_("activations", "lower --micro-batch-tokens or take a smaller model", options.place) {
+    require(options.place == compute_.place, "pretraining model: planned for the ",
+            options.place == Place::host ? "host, but a device was given" : "device, but none was given");
     lay_out(arena_, config_, options_);
     arena_.bind();
     Layout layout = lay_out(arena_, config_, options_);
     activations_ = std::move(layout.activations);
     buffers_ = layout.buffers;
+    if (device != nullptr) feed_ = std::make_unique<BatchFeed>(options_.capacity, *device);
 }
 
 std::int64_t PretrainingModel::planned_bytes(const BertConfig& config, const PretrainingOptions& options) {
-    Arena arena("activations");
+    Arena arena("activations", "", options.place);
     lay_out(arena, config, options);
-    return arena.bytes();
+    const bool fed = options.place == Place::device;
+    return arena.bytes() + (fed ? BatchFeed::planned_bytes(options.capacity) : 0);
 }
 
-Pass PretrainingModel::pass(const ParameterView& weights, const Batch& batch, const StepState* state,
-                            bool training) const {
+std::int64_t PretrainingModel::memory_bytes() const {
+    return arena_.bytes() + (feed_ ? BatchFeed::planned_bytes(options_.capacity) : 0);
+}
+
+void PretrainingModel::put(const Batch& batch) {
     require(batch.capacity.tokens == options_.capacity.tokens &&
                 batch.capacity.sequences == options_.capacity.sequences &&
                 batch.capacity.masked == options_.capacity.masked,
             "pretraining model: a batch of ", batch.capacity.tokens, " tokens, ", batch.capacity.sequences,
             " sequences, ", batch.capacity.masked, " masked, but the model was planned for ", options_.capacity.tokens,
             ", ", options_.capacity.sequences, ", ", options_.capacity.masked);
-    return {.config = config_, .weights = weights, .batch = host_tensors(batch), .state = state, .training = training};
+    counts_ = batch.counts;
+    if (feed_) {
+        feed_->put(batch);
+        batch_ = feed_->tensors();
+    } else {
+        batch_ = host_tensors(batch);
+    }
 }
 
-void PretrainingModel::forward(const ParameterView& weights, const Batch& batch, const StepState* state,
-                               bool training) {
-    const Pass pass = this->pass(weights, batch, state, training);
+Pass PretrainingModel::pass(const ParameterView& weights, const StepState* state, bool training) const {
+    require(batch_.token_id || options_.capacity.tokens == 0, "pretraining model: no batch was put");
+    return {.config = config_,
+            .weights = weights,
+            .batch = batch_,
+            .state = state,
+            .training = training,
+            .compute = compute_};
+}
+
+void PretrainingModel::forward(const ParameterView& weights, const StepState* state, bool training) {
+    const Pass pass = this->pass(weights, state, training);
     encoder_forward(pass, activations_);
     masked_lm_forward(pass, activations_);
     if (options_.next_sentence) next_sentence_forward(pass, activations_);
 }
 
-void PretrainingModel::backward(const ParameterView& weights, const Batch& batch, const StepState* state,
-                                const ParameterView& gradients, bool accumulate) {
-    const Pass pass = this->pass(weights, batch, state, true);
+void PretrainingModel::backward(const ParameterView& weights, const StepState* state, const ParameterView& gradients,
+                                bool accumulate) {
+    const Pass pass = this->pass(weights, state, true);
     masked_lm_backward(pass, activations_, buffers_, gradients, accumulate);
     if (options_.next_sentence) next_sentence_backward(pass, activations_, buffers_, gradients, accumulate);
     encoder_backward(pass, activations_, buffers_, gradients, accumulate);
 }
 
-LossSums PretrainingModel::losses(const Batch& batch) const {
-    const HeadActivations& heads = activations_.heads;
-    LossSums sums;
-    sums.masked = batch.counts.masked;
-    sums.masked_loss = sum_of(heads.masked_loss, sums.masked);
-    sums.masked_correct = sum_of_flags(heads.masked_correct, sums.masked);
-    sums.sequences = batch.counts.sequences;
-    if (options_.next_sentence) {
-        sums.next_sentence_loss = sum_of(heads.next_sentence_loss, sums.sequences);
-        sums.next_sentence_correct = sum_of_flags(heads.next_sentence_correct, sums.sequences);
+void PretrainingModel::keep_losses(std::int64_t number) {
+    if (number >= static_cast<std::int64_t>(kept_.size())) kept_.resize(static_cast<std::size_t>(number + 1));
+    Kept& kept = kept_[static_cast<std::size_t>(number)];
+    kept.counts = counts_;
+    const LossRows rows = rows_of(activations_.heads);
+    if (compute_.place == Place::host) {
+        kept.sums = sums_of(rows, counts_, options_.next_sentence);
+        return;
     }
-    return sums;
+    if (kept.rows.address() == nullptr) kept.rows = PinnedBuffer(bytes_of(options_.capacity));
+    const LossRows here = rows_in(kept.rows, rows);
+    const auto fetch = [&](const Tensor& to, const Tensor& from) {
+        copy_to_host(to.address, from.address, from.count() * size_of(from.dtype), compute_.stream);
+    };
+    fetch(here.masked_loss, rows.masked_loss);
+    fetch(here.masked_correct, rows.masked_correct);
+    fetch(here.next_sentence_loss, rows.next_sentence_loss);
+    fetch(here.next_sentence_correct, rows.next_sentence_correct);
+}
+
+LossSums PretrainingModel::kept_losses(std::int64_t number) const {
+    const Kept& kept = kept_.at(static_cast<std::size_t>(number));
+    if (compute_.place == Place::host) return kept.sums;
+    return sums_of(rows_in(kept.rows, rows_of(activations_.heads)), kept.counts, options_.next_sentence);
+}
+
+LossSums PretrainingModel::losses() {
+    keep_losses(0);
+    if (compute_.place == Place::device) wait(compute_.stream);
+    return kept_losses(0);
 }
 
 }  // namespace cloze

@@ -30,41 +30,66 @@ struct LossSums {
 
 struct PretrainingOptions {
     BatchCapacity capacity;
-    DType working = DType::f32;  // f64: the reference path
-    bool next_sentence = true;   // false: masked-LM only; pooler and next-sentence head rest
-    bool backward = true;        // false: evaluation only, no gradient buffers
+    DType working = DType::f32;  // f64: the reference path, on the host; bf16: devices
+    Place place = Place::host;
+    bool next_sentence = true;  // false: masked-LM only; pooler and next-sentence head rest
+    bool backward = true;       // false: evaluation only, no gradient buffers
+    bool every_row = false;     // true: the whole sequence output, which the heads do not need
 };
 
+/// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
+/// done; only losses() waits.
 class PretrainingModel {
 public:
-    /// Plans and allocates every activation and buffer. Throws Fault::io with the tensor's name when memory is
-    /// short.
-    PretrainingModel(const BertConfig& config, const PretrainingOptions& options);
+    /// Plans and allocates every activation and buffer, `device` (null on the host) outliving the model. Throws
+    /// Fault::io or Fault::device with the tensor's name when memory is short.
+    PretrainingModel(const BertConfig& config, const PretrainingOptions& options, Device* device = nullptr);
 
-    /// Losses of `batch`; when `training`, with dropout, and the gradients of the logits for backward().
-    void forward(const ParameterView& weights, const Batch& batch, const StepState* state, bool training);
-    /// Gradients of the last forward(training = true). `weights` and `batch` are the ones it was given.
-    void backward(const ParameterView& weights, const Batch& batch, const StepState* state,
-                  const ParameterView& gradients, bool accumulate);
-    /// Of the last forward.
-    LossSums losses(const Batch& batch) const;
+    /// The micro-batch that forward() and backward() are about from here on. On the host it must stay where it is; on a
+    /// device it is copied.
+    void put(const Batch& batch);
+    /// Losses; when `training`, with dropout, and the gradients of the logits for backward(). `weights` are of the
+    /// working type; `state` lies where the model runs.
+    void forward(const ParameterView& weights, const StepState* state, bool training);
+    /// Gradients of the last forward(training = true).
+    void backward(const ParameterView& weights, const StepState* state, const ParameterView& gradients,
+                  bool accumulate);
+    /// Keeps the losses of the last forward under a number from 0, until the next of that number.
+    void keep_losses(std::int64_t number);
+    /// What was kept. Once work given after keep_losses() is known to be done, does not wait.
+    LossSums kept_losses(std::int64_t number) const;
+    /// Of the last forward; waits for it.
+    LossSums losses();
 
     const Activations& activations() const { return activations_; }
     const BertConfig& config() const { return config_; }
     const BatchCapacity& capacity() const { return options_.capacity; }
-    std::int64_t memory_bytes() const { return arena_.bytes(); }
+    const Compute& compute() const { return compute_; }
+    std::int64_t memory_bytes() const;
 
-    /// The bytes a model of these options will allocate, without allocating.
+    /// The bytes a model of these options will allocate where it runs, without allocating.
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
 
 private:
-    Pass pass(const ParameterView& weights, const Batch& batch, const StepState* state, bool training) const;
+    /// The losses of one forward on the host, once they have arrived.
+    struct Kept {
+        BatchCounts counts;
+        LossSums sums;      // of the host path
+        PinnedBuffer rows;  // of a device: loss and correctness of each prediction
+    };
+
+    Pass pass(const ParameterView& weights, const StepState* state, bool training) const;
 
     BertConfig config_;
     PretrainingOptions options_;
+    Compute compute_;
     Arena arena_;
     Activations activations_;
     BackwardBuffers buffers_;
+    std::unique_ptr<BatchFeed> feed_;  // absent on the host
+    BatchTensors batch_;
+    BatchCounts counts_;  // of batch_, on the host
+    std::vector<Kept> kept_;
 };
 
 }  // namespace cloze

@@ -5,6 +5,7 @@
 
 #include "engine/files/atomic_folder.h"
 #include "engine/files/safetensors.h"
+#include "engine/model/host_copy.h"
 #include "engine/model/weights_file.h"
 #include "engine/text/huggingface_files.h"
 
@@ -33,6 +34,25 @@ void store_tensors(AtomicFolder& folder, const std::string& name, const std::vec
     folder.add(std::move(file));
 }
 
+void store_weights(AtomicFolder& folder, const Trainer& trainer) {
+    const HostCopy weights(trainer.weights(), trainer.compute());
+    store_tensors(folder, "model.safetensors", tensors_to_store(weights.view()));
+}
+
+void store_moments(AtomicFolder& folder, const Trainer& trainer) {
+    const HostCopy first(trainer.first_moment(), trainer.compute());
+    const HostCopy second(trainer.second_moment(), trainer.compute());
+    std::vector<TensorToStore> moments = tensors_to_store(first.view(), "exp_avg.");
+    for (TensorToStore& tensor : tensors_to_store(second.view(), "exp_avg_sq.")) moments.push_back(std::move(tensor));
+    store_tensors(folder, "optimizer.safetensors", moments);
+}
+
+void load(const SafetensorsReader& file, const ParameterView& view, const std::string& prefix, const Compute& compute) {
+    const HostCopy copy(view, compute);
+    load_exactly(file, copy.view(), prefix);
+    copy.send();
+}
+
 Json manifest_of(const TrainingState& state) {
     Json json = Json::object();
     json["format"] = "cloze-checkpoint";
@@ -42,6 +62,7 @@ Json manifest_of(const TrainingState& state) {
     json["stream"] = Json::parse(stream_state_json(state.stream));
     json["recipe"] = state.recipe;
     json["matrix_library"] = state.matrix_library;
+    json["gemm_plans"] = state.gemm_plans;
     json["nonfinite_steps"] = state.nonfinite_steps;
     return json;
 }
@@ -57,6 +78,7 @@ TrainingState state_of(const Json& json, const std::string& source) {
     state.stream = parse_stream_state(object.require_object("stream").json().dump(), source);
     state.recipe = object.require_object("recipe").json();
     state.matrix_library = object.require<std::string>("matrix_library");
+    state.gemm_plans = object.get_or<std::vector<std::string>>("gemm_plans", {});
     state.nonfinite_steps = object.require<std::int64_t>("nonfinite_steps");
     return state;
 }
@@ -79,12 +101,8 @@ fs::path save_checkpoint(const fs::path& run_folder, const Trainer& trainer, con
     folder.add("tokenizer_config.json",
                tokenizer_config_json(text.vocabulary, text.tokenizer, config.max_position_embeddings));
     folder.add("special_tokens_map.json", special_tokens_map_json());
-    store_tensors(folder, "model.safetensors", tensors_to_store(trainer.weights()));
-    std::vector<TensorToStore> moments = tensors_to_store(trainer.first_moment(), "exp_avg.");
-    for (TensorToStore& tensor : tensors_to_store(trainer.second_moment(), "exp_avg_sq.")) {
-        moments.push_back(std::move(tensor));
-    }
-    store_tensors(folder, "optimizer.safetensors", moments);
+    store_weights(folder, trainer);
+    store_moments(folder, trainer);
     folder.commit(kCheckpointManifest, manifest_of(state));
     verify_folder(final_folder, read_manifest(final_folder, kCheckpointManifest).files);
     return final_folder;
@@ -141,10 +159,12 @@ TrainingState read_training_state(const fs::path& folder) {
 
 TrainingState load_checkpoint(const fs::path& folder, Trainer& trainer) {
     const TrainingState state = read_training_state(folder);
-    load_exactly(SafetensorsReader(folder / "model.safetensors"), trainer.weights(), "");
+    const Compute& compute = trainer.compute();
+    load(SafetensorsReader(folder / "model.safetensors"), trainer.weights(), "", compute);
+    trainer.weights_written();
     const SafetensorsReader moments(folder / "optimizer.safetensors");
-    load_exactly(moments, trainer.first_moment(), "exp_avg.");
-    load_exactly(moments, trainer.second_moment(), "exp_avg_sq.");
+    load(moments, trainer.first_moment(), "exp_avg.", compute);
+    load(moments, trainer.second_moment(), "exp_avg_sq.", compute);
     trainer.set_progress({.steps = state.step, .updates = state.updates});
     return state;
 }

@@ -27,9 +27,10 @@ struct TrainingState {
     std::int64_t step = 0;     // steps done
     std::int64_t updates = 0;  // of these, not skipped
     StreamState stream;
-    Json recipe;                       // of the run, as in run.json
-    std::string matrix_library;        // what the matrix products ran on: other libraries round differently
-    std::int64_t nonfinite_steps = 0;  // skipped in a row
+    Json recipe;                               // of the run, as in run.json
+    std::string matrix_library;                // what the matrix products ran on, and where: others round differently
+    std::vector<std::string> gemm_plans = {};  // of a device: the algorithm of each product
+    std::int64_t nonfinite_steps = 0;          // skipped in a row
 };
 
 /// The text side of a checkpoint.

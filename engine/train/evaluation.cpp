@@ -61,8 +61,9 @@ HeldOutSums evaluate_held_out(PretrainingModel& model, const ParameterView& weig
     HeldOutSums sums;
     for (std::int64_t i = 0; i < batches.count(); ++i) {
         const Batch batch = batches.batch(i);
-        model.forward(weights, batch, &state, false);
-        sums.model += model.losses(batch);
+        model.put(batch);
+        model.forward(weights, &state, false);
+        sums.model += model.losses();
         for (std::int32_t i = 0; i < batch.counts.sequences; ++i) {
             sums.random_next += batch.next_sentence_label[static_cast<std::size_t>(i)];
         }

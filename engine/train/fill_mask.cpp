@@ -87,7 +87,8 @@ MaskFill fill(const std::string& text, LoadedModel& loaded, const Tokenizer& tok
     finish_batch(batch, limits);
     PretrainingModel model(config, {.capacity = capacity, .next_sentence = false, .backward = false});
     const StepState state;
-    model.forward(loaded.weights(), batch, &state, false);
+    model.put(batch);
+    model.forward(loaded.weights(), &state, false);
 
     const Tensor logits = model.activations().heads.logits;
     MaskFill result;

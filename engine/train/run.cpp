@@ -1,10 +1,12 @@
 #include "engine/train/run.h"
 
 #include <chrono>
+#include <deque>
 
 #include "engine/device/gemm.h"
 #include "engine/files/atomic_folder.h"
 #include "engine/files/folder_lock.h"
+#include "engine/model/host_copy.h"
 #include "engine/model/weights_file.h"
 #include "engine/train/checkpoint.h"
 #include "engine/train/evaluation.h"
@@ -18,8 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_between(Clock::time_point first, Clock::time_point last) {
+    return std::chrono::duration<double>(last - first).count();
 }
 
 /// What happened since the last line of the log.
@@ -27,6 +29,13 @@ struct Interval {
     LossSums losses;
     std::int64_t tokens = 0;
     double seconds = 0;  // of steps; evaluation and saving not counted
+};
+
+/// How far the sample stream had come when a step was begun.
+struct StreamPlace {
+    double epochs;
+    std::int64_t sequences;
+    double fill;
 };
 
 class Run {
@@ -42,9 +51,14 @@ private:
     void open_output();
     void require_space() const;
     void start_or_resume();
+    void take_gemm_plans(const TrainingState& state);
+    std::string matrix_library() const;
     void initialize_weights();
+    void fill_weights(const ParameterView& weights);
     void train_step();
-    void log(const StepReport& report);
+    void finish_step();
+    void finish_steps();
+    void log(const StepReport& report, const StreamPlace& place);
     void guard_against_divergence(const StepReport& report);
     void evaluate();
     void save();
@@ -61,7 +75,9 @@ private:
     std::optional<MetricsLog> metrics_;
     std::unique_ptr<HeldOutBatches> held_out_;
     std::unique_ptr<UnigramBaseline> baseline_;
+    std::deque<StreamPlace> begun_;  // of the steps that the trainer has not finished
     Interval interval_;
+    Clock::time_point mark_{};          // until here the time of steps is counted
     double training_seconds_ = 0;       // of this process, evaluation and saving not counted
     std::int64_t steps_here_ = 0;       // of this process
     std::int64_t nonfinite_steps_ = 0;  // in a row
@@ -86,12 +102,17 @@ RunResult Run::execute() {
     require_space();
     if (handling_.preflight_only) return result_;
 
+    mark_ = Clock::now();
     while (trainer_->progress().steps < steps && !stop_requested()) {
         train_step();
         const std::int64_t done = trainer_->progress().steps;
+        const bool pause = done == steps || due(done, handling_.evaluate_every) || due(done, handling_.save_every);
+        if (pause || !plan_.device) finish_steps();
         if (done < steps && due(done, handling_.evaluate_every)) evaluate();
         if (due(done, handling_.save_every)) save();
+        if (pause) mark_ = Clock::now();
     }
+    finish_steps();
     result_.steps_done = trainer_->progress().steps;
     result_.stopped = result_.steps_done < steps;
     save();
@@ -152,14 +173,12 @@ void Run::start_or_resume() {
         if (newest) plan_.preflight.resumed_step = read_training_state(*newest).step;
         return;
     }
-    trainer_ = std::make_unique<Trainer>(plan_.recipe.model, plan_.trainer);
+    if (newest) take_gemm_plans(read_training_state(*newest));
+    if (plan_.device && observer_.on_stage) observer_.on_stage("choosing matrix products");
+    trainer_ = std::make_unique<Trainer>(plan_.recipe.model, plan_.trainer, plan_.device.get());
     StreamState stream;
     if (newest) {
         const TrainingState state = load_checkpoint(*newest, *trainer_);
-        if (state.matrix_library != host_gemm_library()) {
-            notes.push_back(text("the checkpoint was computed with ", state.matrix_library, ", this is ",
-                                 host_gemm_library(), ": the continuation rounds differently"));
-        }
         stream = state.stream;
         nonfinite_steps_ = state.nonfinite_steps;
         saved_step_ = state.step;
@@ -178,13 +197,36 @@ void Run::start_or_resume() {
     metrics_.emplace(handling_.output, resumed, resumed == plan_.recipe.optimizer.schedule.total_steps);
 }
 
+/// The same algorithms give the same bits; those of another library or device do not fit.
+void Run::take_gemm_plans(const TrainingState& state) {
+    if (state.matrix_library != matrix_library()) {
+        plan_.preflight.notes.push_back(text("the checkpoint was computed with ", state.matrix_library, ", this is ",
+                                             matrix_library(), ": the continuation rounds differently"));
+    } else if (plan_.device) {
+        plan_.device->products().take_plans(state.gemm_plans);
+    }
+}
+
+/// What decides the rounding of matrix products.
+std::string Run::matrix_library() const {
+    const Preflight& preflight = plan_.preflight;
+    return plan_.device ? preflight.matrix_library + " on " + preflight.device : preflight.matrix_library;
+}
+
 void Run::initialize_weights() {
+    const HostCopy weights(trainer_->weights(), trainer_->compute());
+    fill_weights(weights.view());
+    weights.send();
+    trainer_->weights_written();
+}
+
+void Run::fill_weights(const ParameterView& weights) {
     const RunRecipe& recipe = plan_.recipe;
     if (recipe.init_from.empty()) {
-        initialize(trainer_->weights(), recipe.model.initializer_range, recipe.samples.seed, recipe.initialization);
+        initialize(weights, recipe.model.initializer_range, recipe.samples.seed, recipe.initialization);
         return;
     }
-    const LoadReport report = load_weights(resolve_checkpoint(recipe.init_from), trainer_->weights(),
+    const LoadReport report = load_weights(resolve_checkpoint(recipe.init_from), weights,
                                            {.refuse = false,
                                             .initializer_range = recipe.model.initializer_range,
                                             .seed = recipe.samples.seed,
@@ -195,20 +237,35 @@ void Run::initialize_weights() {
     for (const std::string& name : report.unused) notes.push_back("not used: " + name);
 }
 
+/// Begins a step; on a device the one before is then finished while this one runs.
 void Run::train_step() {
-    const Clock::time_point start = Clock::now();
-    const StepReport report = trainer_->step(stream_->next());
-    interval_.seconds += seconds_since(start);
-    training_seconds_ += seconds_since(start);
+    trainer_->begin(stream_->next());
+    begun_.push_back({.epochs = stream_->epochs(),
+                      .sequences = static_cast<std::int64_t>(stream_->state().sequences),
+                      .fill = stream_->fill()});
     ++steps_here_;
+    if (trainer_->unfinished() > 1) finish_step();
+}
+
+void Run::finish_steps() {
+    while (trainer_->unfinished() > 0) finish_step();
+}
+
+void Run::finish_step() {
+    const StepReport report = trainer_->finish();
+    const Clock::time_point now = Clock::now();
+    interval_.seconds += seconds_between(mark_, now);
+    training_seconds_ += seconds_between(mark_, now);
+    mark_ = now;
     interval_.losses += report.losses;
     interval_.tokens += report.tokens;
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
-    if (report.skipped || due(report.step, handling_.log_every) || report.step == steps) log(report);
+    if (report.skipped || due(report.step, handling_.log_every) || report.step == steps) log(report, begun_.front());
+    begun_.pop_front();
     guard_against_divergence(report);
 }
 
-void Run::log(const StepReport& report) {
+void Run::log(const StepReport& report, const StreamPlace& place) {
     const LossSums& losses = interval_.losses;
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
     const Progress progress{
@@ -224,9 +281,9 @@ void Run::log(const StepReport& report) {
         .sequences_per_second = static_cast<double>(losses.sequences) / interval_.seconds,
         .tokens_per_second = static_cast<double>(interval_.tokens) / interval_.seconds,
         .seconds_left = training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(steps - report.step),
-        .epoch = stream_->epochs(),
-        .sequences_seen = static_cast<std::int64_t>(stream_->state().sequences),
-        .fill = stream_->fill(),
+        .epoch = place.epochs,
+        .sequences_seen = place.sequences,
+        .fill = place.fill,
         .skipped = report.skipped,
         .first_nonfinite = report.first_nonfinite};
     metrics_->append(progress);
@@ -251,7 +308,7 @@ void Run::evaluate() {
                                                      handling_.evaluation_sequences);
         baseline_ = std::make_unique<UnigramBaseline>(plan_.sampler->store(), plan_.limits.vocabulary_size);
     }
-    const HeldOutSums sums = evaluate_held_out(trainer_->model(), trainer_->weights(), *held_out_, *baseline_);
+    const HeldOutSums sums = evaluate_held_out(trainer_->model(), trainer_->working_weights(), *held_out_, *baseline_);
     const Evaluation evaluation = evaluation_of(sums, trainer_->progress().steps, plan_.trainer.model.next_sentence);
     metrics_->append(evaluation);
     result_.evaluation = evaluation;
@@ -262,12 +319,14 @@ void Run::save() {
     if (saved_step_ == trainer_->progress().steps) return;
     metrics_->sync();
     const CheckpointText text{.vocabulary = plan_.dataset->vocabulary(), .tokenizer = plan_.dataset->info().tokenizer};
-    const TrainingState state{.step = trainer_->progress().steps,
-                              .updates = trainer_->progress().updates,
-                              .stream = stream_->state(),
-                              .recipe = record_,
-                              .matrix_library = host_gemm_library(),
-                              .nonfinite_steps = nonfinite_steps_};
+    const TrainingState state{
+        .step = trainer_->progress().steps,
+        .updates = trainer_->progress().updates,
+        .stream = stream_->state(),
+        .recipe = record_,
+        .matrix_library = matrix_library(),
+        .gemm_plans = plan_.device ? plan_.device->products().plans() : std::vector<std::string>(),
+        .nonfinite_steps = nonfinite_steps_};
     result_.checkpoint = save_checkpoint(handling_.output, *trainer_, plan_.recipe.model, text, state);
     saved_step_ = state.step;
     rotate_checkpoints(handling_.output, handling_.keep_checkpoints, result_.checkpoint);

@@ -31,12 +31,14 @@ struct RunRecipe {
     std::int64_t global_batch_size = 256;    // sequences a step, on average
     std::int64_t micro_batch_tokens = 4096;  // upper limit of a micro-batch
     std::int64_t virtual_ranks = 1;          // V
+    DType precision = DType::f32;            // of weights in products and of activations: f32, or bf16
 };
 
 /// What may differ when a run is continued.
 struct RunHandling {
     std::filesystem::path output;
-    int threads = 0;  // of the ops; 0: all cores
+    std::optional<int> gpu = {};  // index of the device; absent: the host
+    int threads = 0;              // of the ops on the host; 0: all cores
     int prefetch_threads = 1;
     std::int64_t log_every = 10;               // steps
     std::int64_t evaluate_every = 0;           // steps; 0: only at the end
@@ -58,11 +60,12 @@ struct Preflight {
     double sequences_per_step;   // expected: M x mean sequences
     double epochs;               // of the whole run
     std::int64_t warmup_steps, steps;
-    std::int64_t memory_bytes;  // weights, gradients, moments, activations
+    std::int64_t memory_bytes;  // weights, gradients, moments, activations; where the run computes
     std::int64_t checkpoint_bytes;
     std::int64_t free_bytes;  // where the checkpoints go
     double step_flops;        // of a step, forward and backward
-    double least_seconds;     // of the steps that are left, if they were matrix products alone; measured
+    double least_seconds;     // of the steps that are left, if they were matrix products alone; measured, 0: not
+    std::string device;       // of a GPU: its name
     std::string matrix_library;
     int threads;
     std::int64_t resumed_step = 0;   // 0: a fresh run

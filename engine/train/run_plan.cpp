@@ -37,6 +37,10 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
             "--save-every and --evaluate-every: 0 (only at the end) or more");
     require(handling.stop_after_nonfinite >= 1, "stop_after_nonfinite ", handling.stop_after_nonfinite, ": at least 1");
     require(!handling.output.empty(), "--output: name the folder of the run");
+    require(recipe.precision == DType::bf16 || recipe.precision == DType::f32, "--precision ",
+            name_of(recipe.precision), ": f32 or bf16");
+    require(!handling.gpu || recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
+            ": devices train in bf16; use --precision bf16, or --device cpu");
 }
 
 std::shared_ptr<const Sampler> sampler_of(const Dataset& dataset, Split split, const SampleSettings& settings) {
@@ -75,17 +79,22 @@ void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan&
         shape.sequences_per_step * static_cast<double>(schedule.total_steps) / static_cast<double>(epoch.samples());
     preflight.warmup_steps = schedule.warmup_steps;
     preflight.steps = schedule.total_steps;
-    preflight.memory_bytes = Trainer::planned_bytes(plan.recipe.model, plan.trainer);
+    preflight.memory_bytes =
+        Trainer::planned_bytes(plan.recipe.model, plan.trainer) + (plan.device ? Device::planned_bytes() : 0);
     preflight.checkpoint_bytes = checkpoint_bytes(table);
     preflight.free_bytes = free_space(handling.output);
     const double tokens = shape.sequences_per_step * epoch.mean_length();
     preflight.step_flops =
         step_flops(plan.recipe.model, shape.sequences_per_step, tokens, tokens * plan.recipe.samples.masked_lm_prob);
-    const BertConfig& model = plan.recipe.model;
-    preflight.least_seconds = static_cast<double>(schedule.total_steps) * preflight.step_flops /
-                              measured_gemm_flops_per_second(std::min(shape.capacity.tokens, kTimedRows),
-                                                             model.intermediate_size, model.hidden_size);
-    preflight.matrix_library = host_gemm_library();
+    preflight.matrix_library = plan.device ? plan.device->products().library() : host_gemm_library();
+    if (plan.device) {
+        preflight.device = plan.device->info().name;
+    } else {
+        const BertConfig& model = plan.recipe.model;
+        preflight.least_seconds = static_cast<double>(schedule.total_steps) * preflight.step_flops /
+                                  measured_gemm_flops_per_second(std::min(shape.capacity.tokens, kTimedRows),
+                                                                 model.intermediate_size, model.hidden_size);
+    }
     preflight.threads = thread_count();
 }
 
@@ -95,11 +104,13 @@ void require_epochs(const Preflight& preflight) {
             kMostEpochs, " can be told apart; lower --max-steps, or prepare more text");
 }
 
-void require_memory(const Preflight& preflight, const BatchCapacity& capacity) {
-    const std::int64_t available = available_host_bytes();
+void require_memory(const Preflight& preflight, const RunPlan& plan) {
+    const std::int64_t available = plan.device ? plan.device->info().memory_bytes : available_host_bytes();
     if (preflight.memory_bytes <= available) return;
-    fail(Fault::io, "the run needs ", preflight.memory_bytes >> 20, " MiB of memory and ", available >> 20,
-         " MiB are left; take a smaller model, or --micro-batch-tokens below ", capacity.tokens);
+    fail(plan.device ? Fault::device : Fault::io, "the run needs ", preflight.memory_bytes >> 20, " MiB of ",
+         plan.device ? "device memory and " : "memory and ", available >> 20,
+         plan.device ? " MiB are there" : " MiB are left", "; take a smaller model, or --micro-batch-tokens below ",
+         plan.shape.capacity.tokens);
 }
 
 void stage(const RunObserver& observer, const std::string& what) {
@@ -113,6 +124,7 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
     set_thread_count(handling.threads);
     RunPlan plan;
     plan.recipe = recipe;
+    if (handling.gpu) plan.device = std::make_shared<Device>(*handling.gpu);
     stage(observer, "verifying the data");
     plan.dataset = std::make_shared<const Dataset>(Dataset::open(recipe.data));
     plan.dataset->verify(thread_count());
@@ -133,15 +145,17 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
                                    *plan.sampler, epoch);
     plan.limits = {.vocabulary_size = plan.recipe.model.vocab_size,
                    .positions = plan.recipe.model.max_position_embeddings};
-    plan.trainer = {
-        .model = {.capacity = plan.shape.capacity, .next_sentence = recipe.samples.next_sentence == NextSentence::nsp},
-        .optimizer = recipe.optimizer,
-        .seed = recipe.samples.seed,
-        .micro_batches = plan.shape.micro_batches,
-        .virtual_ranks = recipe.virtual_ranks};
+    plan.trainer = {.model = {.capacity = plan.shape.capacity,
+                              .working = recipe.precision,
+                              .place = plan.device ? Place::device : Place::host,
+                              .next_sentence = recipe.samples.next_sentence == NextSentence::nsp},
+                    .optimizer = recipe.optimizer,
+                    .seed = recipe.samples.seed,
+                    .micro_batches = plan.shape.micro_batches,
+                    .virtual_ranks = recipe.virtual_ranks};
     fill_preflight(plan, handling, epoch);
     require_epochs(plan.preflight);
-    require_memory(plan.preflight, plan.shape.capacity);
+    require_memory(plan.preflight, plan);
     return plan;
 }
 

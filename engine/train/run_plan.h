@@ -18,7 +18,8 @@ struct RunPlan {
     StepShape shape;
     TrainerOptions trainer{};
     BatchLimits limits{};
-    Preflight preflight{};  // but for what only starting can tell
+    std::shared_ptr<Device> device;  // absent: the host
+    Preflight preflight{};           // but for what only starting can tell
 };
 
 /// Opens and verifies the data, derives the shapes. Throws Fault::input or Fault::usage for what cannot work.

@@ -59,6 +59,7 @@ Json record_of(const RunRecipe& recipe, const std::string& corpus, const std::st
     json["global_batch_size"] = recipe.global_batch_size;
     json["micro_batch_tokens"] = recipe.micro_batch_tokens;
     json["virtual_ranks"] = recipe.virtual_ranks;
+    json["precision"] = name_of(recipe.precision);
     json["optimizer"] = optimizer_record(recipe.optimizer);
     return json;
 }

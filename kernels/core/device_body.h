@@ -23,4 +23,11 @@ inline constexpr DeviceBody kDeviceBody = DeviceBody::none;
 
 inline constexpr bool kHasDevice = kDeviceBody != DeviceBody::none;
 
+/// Whether kernels that need compute capability 9.0 and no other are among them: where it is built for sm_90a.
+#if defined(CLOZE_SM_90A) || defined(CLOZE_EMULATED)
+inline constexpr bool kHasHopper = true;
+#else
+inline constexpr bool kHasHopper = false;
+#endif
+
 }  // namespace cloze

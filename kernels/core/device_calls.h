@@ -1,11 +1,14 @@
 // The few calls by which the host commands a device: the seam between Cloze and CUDA. Three bodies, one per build:
 // device_calls_cuda.cpp, device_calls_none.cpp (every call but device_count() ends with Fault::device), and the
-// emulator's under tests/emulator. Used by device_memory, stream and device_info; everything else uses those.
+// emulator's under tests/emulator. Used by device_memory, stream, graph, tensor_map and device_info; everything else
+// uses those.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "kernels/core/device_info.h"
+#include "kernels/core/error.h"
 #include "kernels/core/stream.h"
 
 namespace cloze::device_calls {
@@ -31,8 +34,26 @@ void wait(void* event);
 void make_wait(Stream stream, void* event);
 double seconds_between(void* first, void* second);
 
+void* record_graph(Stream stream, const std::function<void()>& work);
+void destroy_graph(void* graph) noexcept;
+void launch_graph(void* graph, Stream stream);
+
+const char* kind();
+/// A bf16 matrix and its boxes, as tensor_map() has checked them.
+struct BoxedMatrix {
+    void* address;
+    std::int64_t rows;
+    std::int64_t cols;
+    std::int64_t stride_bytes;
+    int box_rows;
+    int box_cols;  // 64: swizzled by 128 bytes, 32: by 64
+};
+/// Writes the bytes of a TensorMap.
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where);
+
 int count();
 DeviceInfo info(int device);
 void use(int device);
+int current();
 
 }  // namespace cloze::device_calls

@@ -1,8 +1,11 @@
 // The CUDA body: each call is one call of the runtime, checked.
+#include <cstring>
+#include <cuda.h>  // types alone: the driver is found at run time
 #include <cuda_runtime.h>
 
 #include "kernels/core/cuda_check.h"
 #include "kernels/core/device_calls.h"
+#include "kernels/core/tensor_map.h"
 
 namespace cloze::device_calls {
 
@@ -94,6 +97,72 @@ double seconds_between(void* first, void* second) {
     return static_cast<double>(milliseconds) * 1e-3;
 }
 
+void* record_graph(Stream stream, const std::function<void()>& work) {
+    // Relaxed: other threads of the caller may allocate meanwhile.
+    check(cudaStreamBeginCapture(cuda(stream), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+    cudaGraph_t graph = nullptr;
+    try {
+        work();
+    } catch (...) {
+        if (cudaStreamEndCapture(cuda(stream), &graph) == cudaSuccess) cudaGraphDestroy(graph);
+        cudaGetLastError();  // the capture's: the caller hears of what broke it
+        throw;
+    }
+    check(cudaStreamEndCapture(cuda(stream), &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+    return executable;
+}
+void destroy_graph(void* graph) noexcept {
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+}
+void launch_graph(void* graph, Stream stream) {
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), cuda(stream)), "cudaGraphLaunch");
+}
+
+const char* kind() {
+    return "cuda";
+}
+namespace {
+
+/// cuTensorMapEncodeTiled() of the driver that is loaded.
+decltype(&cuTensorMapEncodeTiled) tensor_map_encoder(Where where) {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found = {};
+    constexpr unsigned kSince = 12000;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &found),
+          "tensor_map: cuTensorMapEncodeTiled", where);
+    if (found != cudaDriverEntryPointSuccess || function == nullptr) {
+        fail(Fault::device, "tensor_map: the NVIDIA driver has no cuTensorMapEncodeTiled; update it, at ", where.file,
+             ":", where.line);
+    }
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+}
+
+}  // namespace
+
+void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where) {
+    static const auto encode = tensor_map_encoder(where);
+    const cuuint64_t size[2] = {static_cast<cuuint64_t>(matrix.cols), static_cast<cuuint64_t>(matrix.rows)};
+    const cuuint64_t stride[1] = {static_cast<cuuint64_t>(matrix.stride_bytes)};
+    const cuuint32_t box[2] = {static_cast<cuuint32_t>(matrix.box_cols), static_cast<cuuint32_t>(matrix.box_rows)};
+    const cuuint32_t every_element[2] = {1, 1};
+    CUtensorMap map;
+    const CUresult status = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, matrix.address, size, stride, box,
+                                   every_element, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                   matrix.box_cols == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+                                   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (status != CUDA_SUCCESS) {
+        fail(Fault::device, "tensor_map: cuTensorMapEncodeTiled refuses a matrix of ", matrix.rows, " x ", matrix.cols,
+             " with rows ", matrix.stride_bytes, " bytes apart in boxes of ", matrix.box_rows, " x ", matrix.box_cols,
+             " (CUresult ", static_cast<int>(status), "), at ", where.file, ":", where.line);
+    }
+    static_assert(sizeof(CUtensorMap) == sizeof(TensorMap) && alignof(CUtensorMap) <= alignof(TensorMap));
+    std::memcpy(bytes, &map, sizeof map);
+}
+
 int count() {
     int devices = 0;
     return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
@@ -116,14 +185,21 @@ void use(int device) {
         check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
         if (driver == 0) fail(Fault::device, "no NVIDIA driver is on this machine; use the host");
         fail(Fault::device, "the NVIDIA driver is older than the CUDA ", CUDART_VERSION / 1000, ".",
-             CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use the host");
+             CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use --device cpu");
     }
     if (status == cudaErrorNoDevice || (status == cudaSuccess && devices == 0)) {
-        fail(Fault::device, "no NVIDIA GPU is visible on this machine; use the host");
+        fail(Fault::device,
+             "no NVIDIA GPU is visible on this machine (CUDA_VISIBLE_DEVICES may hide one); use --device cpu");
     }
     check(status, "cudaGetDeviceCount");
     require(device >= 0 && device < devices, "device ", device, " does not exist; this machine has 0 to ", devices - 1);
     check(cudaSetDevice(device), "cudaSetDevice");
+}
+
+int current() {
+    int device = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
 }
 
 }  // namespace cloze::device_calls

@@ -7,7 +7,8 @@ namespace cloze::device_calls {
 namespace {
 
 [[noreturn]] void no_device() {
-    fail(Fault::device, "this build has no device code (it was made without nvcc); use the host, or build with CUDA");
+    fail(Fault::device,
+         "this build has no device code (it was made without nvcc); use --device cpu, or build with CUDA");
 }
 
 }  // namespace
@@ -49,6 +50,19 @@ void make_wait(Stream, void*) {
 double seconds_between(void*, void*) {
     no_device();
 }
+void* record_graph(Stream, const std::function<void()>&) {
+    no_device();
+}
+void destroy_graph(void*) noexcept {}
+void launch_graph(void*, Stream) {
+    no_device();
+}
+const char* kind() {
+    return "none";
+}
+void encode_tensor_map(unsigned char*, const BoxedMatrix&, Where) {
+    no_device();
+}
 int count() {
     return 0;
 }
@@ -56,6 +70,9 @@ DeviceInfo info(int) {
     no_device();
 }
 void use(int) {
+    no_device();
+}
+int current() {
     no_device();
 }
 

@@ -1,9 +1,16 @@
 #include "kernels/core/device_info.h"
 
+#include <map>
+#include <mutex>
+
 #include "kernels/core/device_calls.h"
 #include "kernels/core/error.h"
 
 namespace cloze {
+
+const char* device_kind() {
+    return device_calls::kind();
+}
 
 int device_count() {
     return device_calls::count();
@@ -21,6 +28,15 @@ DeviceInfo use_device(int device) {
     DeviceInfo info = device_calls::info(device);
     require_usable(device, info);
     return info;
+}
+
+const DeviceInfo& current_device() {
+    static std::mutex mutex;
+    static std::map<int, DeviceInfo> known;
+    const int device = device_calls::current();
+    const std::lock_guard lock(mutex);
+    const auto found = known.find(device);
+    return found != known.end() ? found->second : known.emplace(device, device_calls::info(device)).first->second;
 }
 
 }  // namespace cloze

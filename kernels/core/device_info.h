@@ -17,6 +17,9 @@ struct DeviceInfo {
     std::int64_t memory_bytes;
 };
 
+/// What devices this build commands: "cuda", "none", or "emulated" in tests.
+const char* device_kind();
+
 /// Devices of this machine: 0 without a driver, without a device, and in a build without device code.
 int device_count();
 
@@ -26,5 +29,8 @@ void require_usable(int device, const DeviceInfo& info);
 /// Makes `device` the one this thread commands. Ends with Fault::device, in one line that says what to do, when there
 /// is no such device, its driver is too old, or it is older than kOldestComputeCapability.
 DeviceInfo use_device(int device);
+
+/// The device this thread commands. The driver is asked once for each.
+const DeviceInfo& current_device();
 
 }  // namespace cloze

@@ -78,6 +78,7 @@ CLOZE_HD inline std::uint32_t hidden_dropout_value(const PhiloxBits& bits, std::
 
 /// Where the bits of the 16 probabilities of `head` are with query = 16 * query_block + query_mod8 + {0, 8} and
 /// key = 64 * key_block + key_mod8 + {0, 8, ..., 56}. head < 1024; query_block, key_block < 2^16.
+/// The counter of the next key_mod8 has one more in c0, that of the next key_block one more in c1.
 CLOZE_HD inline PhiloxCounter attention_dropout_counter(const DropoutKey& key, std::uint64_t sample, std::uint32_t head,
                                                         std::uint32_t query_block, std::uint32_t key_block,
                                                         std::uint32_t query_mod8, std::uint32_t key_mod8) {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/core/launch_log.h"
 #include "kernels/core/stream.h"
 
 #ifdef __CUDACC__
@@ -75,6 +76,7 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
             Arguments&&... arguments) {
     detail::require_launch_shape(name, shape);
     if (shape.grid.x == 0 || shape.grid.y == 0) return;
+    LaunchLog::note(name.op, stream);
     constexpr int kSharedBytesWithoutAsking = 48 * 1024;
     if (shape.shared_bytes > kSharedBytesWithoutAsking) {
         check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -107,9 +109,10 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
 #else
 
 template <typename... Parameters, typename... Arguments>
-void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream,
+void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream stream,
             Arguments&&... arguments) {
     detail::require_launch_shape(name, shape);
+    LaunchLog::note(name.op, stream);
     struct Call {
         void (*kernel)(Parameters...);
         std::tuple<std::remove_const_t<Parameters>...> arguments;

@@ -6,6 +6,10 @@
 
 #include "kernels/device/site.h"
 
+namespace cloze {
+struct TensorMap;
+}
+
 namespace cloze::emulated {
 
 // Who am I.
@@ -44,6 +48,48 @@ void store_matrix(std::uint32_t row_address, const std::uint32_t* word, int tile
 void copy_async_16(std::uint32_t shared_destination, const void* source, int source_bytes);
 void commit_copies();
 void wait_for_copies(int pending_groups);
+
+// mbarriers, by their shared addresses. `of_cluster`: the wait also sees what other blocks wrote.
+void mbarrier_init(std::uint32_t barrier, int arrivals);
+void fence_mbarrier_init();
+void mbarrier_arrive(std::uint32_t barrier, Site site);
+void mbarrier_arrive_expect(std::uint32_t barrier, int bytes, Site site);
+void mbarrier_wait(std::uint32_t barrier, int parity, bool of_cluster, Site site);
+
+// fence.proxy.async.shared::cta.
+void fence_async_shared();
+
+// The copy engine. A map is what tensor_map() of the emulator's build made.
+void tensor_copy(std::uint32_t shared_destination, const TensorMap& map, int col, int row, std::uint32_t barrier,
+                 Site site);
+void copy_bulk(std::uint32_t shared_destination, const void* source, int bytes, std::uint32_t barrier, Site site);
+void tensor_store(const TensorMap& map, int col, int row, std::uint32_t shared_source, Site site);
+void commit_stores();
+void wait_for_stores_read(int pending_groups);
+
+// wgmma, as one of 128 threads calls it.
+struct Wgmma {
+    float* d;
+    int n;
+    const std::uint32_t* a_words;  // null: a lies in shared memory
+    std::uint64_t a, b;            // descriptors
+    bool a_mn_major, b_mn_major;
+    bool accumulate;
+};
+void wgmma(const Wgmma& wgmma, Site site);
+void wgmma_fence(Site site);
+void wgmma_commit(Site site);
+void wgmma_wait(int pending_groups, Site site);
+void set_registers(int count, Site site);
+
+// Blocks of a cluster. A remote address also says whose it is.
+int cluster_rank();
+void cluster_arrive(Site site);
+void cluster_wait(Site site);
+std::uint32_t remote_address(std::uint32_t shared_address, int rank);
+void load_remote(float* x, std::uint32_t remote, Site site);
+void store_remote(std::uint32_t remote, const float* x, Site site);
+void mbarrier_arrive_remote(std::uint32_t remote_barrier, Site site);
 
 // griddepcontrol.wait: before it, a thread of a programmatic launch may not touch global memory.
 void wait_for_previous_kernel();

@@ -151,6 +151,16 @@ __device__ inline void store2(float* to, const Floats2& x) {
 #endif
 }
 
+/// Four words, 16 bytes as they are.
+using Words4 = detail::Words4;
+
+__device__ inline Words4 load_16(const void* from) {
+    return detail::load_words(from, Cache::keep);
+}
+__device__ inline void store_16(void* to, const Words4& words) {
+    detail::store_words(to, words, Cache::keep);
+}
+
 /// 16 bytes as they are.
 __device__ inline void copy_16(void* to, const void* from) {
     detail::store_words(to, detail::load_words(from, Cache::keep), Cache::keep);

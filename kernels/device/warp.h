@@ -51,6 +51,13 @@ __device__ inline std::int32_t shuffle_from(std::int32_t value, int source_lane,
     return static_cast<std::int32_t>(detail::shuffle_from_bits(static_cast<std::uint32_t>(value), source_lane, site));
 }
 
+/// `value`, which all lanes have alike. The compiler, which cannot know that of what memory or the thread's index gave,
+/// then keeps it and what follows from it in registers of the warp.
+template <typename T>
+__device__ inline T warp_alike(T value, Site site = Site::here()) {
+    return shuffle_from(value, 0, site);
+}
+
 /// Bit l: the predicate of lane l.
 __device__ inline std::uint32_t warp_ballot(bool predicate, Site site = Site::here()) {
 #ifdef CLOZE_EMULATED

@@ -82,9 +82,11 @@ int run(const std::vector<std::string>& arguments) {
     const LoadReport report = load_weights(folder, weights, {.refuse = false});
 
     const Batch batch = read_batch(arguments[1], config);
-    PretrainingModel model(config, {.capacity = batch.capacity, .working = DType::f64, .backward = false});
+    PretrainingModel model(config,
+                           {.capacity = batch.capacity, .working = DType::f64, .backward = false, .every_row = true});
     const StepState state;
-    model.forward(weights, batch, &state, false);
+    model.put(batch);
+    model.forward(weights, &state, false);
     const Activations& activations = model.activations();
     std::vector<double> hidden, predictions, next_sentence;
     write_tensors(arguments[2],

@@ -77,7 +77,7 @@ void add_shared(AccessCount& count, const std::vector<LaneAccess>& lanes) {
 void count_access(const Located& located, std::int64_t bytes, std::uint32_t code, const void* address) {
     if (located.what[0] == 'p') return;  // private
     Thread& thread = *current_thread();
-    Passes& passes = of_block[{code, thread.warp()}];
+    Passes& passes = of_block[{code, thread.warp_slot()}];
     passes.shared = located.shared;
     const std::size_t pass = static_cast<std::size_t>(passes.by_lane[static_cast<std::size_t>(thread.lane())]++);
     if (passes.accesses.size() <= pass) passes.accesses.resize(pass + 1);

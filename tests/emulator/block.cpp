@@ -1,5 +1,3 @@
-#include "tests/emulator/block.h"
-
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -8,6 +6,7 @@
 #include "kernels/core/error.h"
 #include "kernels/device/emulated.h"
 #include "tests/emulator/access_counts.h"
+#include "tests/emulator/cluster.h"
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/memory.h"
 #include "tests/emulator/warp.h"
@@ -16,7 +15,7 @@ namespace cloze::emulated {
 
 namespace {
 
-Block* running_block = nullptr;
+Cluster* running_cluster = nullptr;
 thread_local Thread* running_thread = nullptr;  // of the host's thread that runs the block; others run no kernel
 
 std::uint64_t next_random(std::uint64_t& state) {
@@ -26,31 +25,33 @@ std::uint64_t next_random(std::uint64_t& state) {
     return state;
 }
 
-bool is_random(const Block& block) {
-    return block.seed > 1;
+bool is_random(const Cluster& cluster) {
+    return cluster.seed > 1;
 }
 
 void thread_body(void* argument) {
     Thread& thread = *static_cast<Thread*>(argument);
-    Block& block = *running_block;
-    block.run->call(block.run->arguments);
+    Cluster& cluster = *running_cluster;
+    cluster.run->call(cluster.run->arguments);
     const Emulating emulating;
     thread.finished = true;
-    block.runnable.reset(static_cast<std::size_t>(thread.index));
-    --block.live;
+    cluster.runnable.reset(static_cast<std::size_t>(thread.slot));
+    --cluster.live;
+    --current_block().live;
     finish_copies_of(thread);
     notice_exit(thread);
     thread.fiber.suspend();
 }
 
 /// The runnable thread that comes next: ascending, descending, or from a random start.
-int pick(Block& block, int last) {
-    const int count = static_cast<int>(block.threads.size());
-    const int step = block.seed == 1 ? -1 : 1;
-    int at = is_random(block) ? static_cast<int>(random_below(block, static_cast<std::uint32_t>(count))) : last + step;
+int pick(Cluster& cluster, int last) {
+    const int count = static_cast<int>(cluster.threads.size());
+    const int step = cluster.seed == 1 ? -1 : 1;
+    int at =
+        is_random(cluster) ? static_cast<int>(random_below(cluster, static_cast<std::uint32_t>(count))) : last + step;
     for (int tried = 0; tried < count; ++tried, at += step) {
         at = (at + count) % count;
-        if (block.runnable[static_cast<std::size_t>(at)]) return at;
+        if (cluster.runnable[static_cast<std::size_t>(at)]) return at;
     }
     return -1;
 }
@@ -68,66 +69,98 @@ std::string ranges(const std::vector<int>& sorted) {
     return all;
 }
 
-std::string deadlock_report(const Block& block) {
+std::string deadlock_report(const Cluster& cluster) {
     std::map<std::string, std::vector<int>> by_reason;
-    for (const Thread& thread : block.threads) {
-        const std::string reason = thread.finished ? std::string("has returned")
-                                                   : text("waits for ", thread.wait.what, " at ", thread.wait.site);
+    for (const Thread& thread : cluster.threads) {
+        const Wait& wait = thread.wait;
+        const std::string phase = wait.mbarrier == nullptr ? "" : text(": ", describe_phase(*wait.mbarrier));
+        const std::string of = cluster.blocks.size() == 1 ? "" : text(" of block ", thread.rank, " of the cluster");
+        const std::string reason =
+            thread.finished ? text(of, " has returned") : text(of, " waits for ", wait.what, " at ", wait.site, phase);
         by_reason[reason].push_back(thread.index);
     }
-    std::string report = text("deadlock in block (", block.x, ", ", block.y, ")");
-    for (const auto& [reason, threads] : by_reason) report += text("; thread ", ranges(threads), " ", reason);
+    std::string report = text("deadlock in block (", cluster.x, ", ", cluster.y, ")");
+    for (const auto& [reason, threads] : by_reason) report += text("; thread ", ranges(threads), reason);
     return report;
 }
 
-void run_threads(Block& block) {
-    int last = block.seed == 1 ? static_cast<int>(block.threads.size()) : -1;
-    while (block.live > 0 && block.failure.empty()) {
-        const int next = pick(block, last);
+/// Copies, stores and products that nobody waits for yet happen in between, under random schedules.
+void advance_asynchronous(Cluster& cluster) {
+    if (!is_random(cluster) || random_below(cluster, 8) != 0) return;
+    random_below(cluster, 2) == 0 ? land_one(cluster) : execute_one_wgmma(cluster);
+}
+
+void run_threads(Cluster& cluster) {
+    int last = cluster.seed == 1 ? static_cast<int>(cluster.threads.size()) : -1;
+    while (cluster.live > 0 && cluster.failure.empty()) {
+        advance_asynchronous(cluster);
+        const int next = pick(cluster, last);
         if (next < 0) {
-            block.failure = deadlock_report(block);
+            if (land_one(cluster)) continue;
+            if (cluster.failure.empty()) cluster.failure = deadlock_report(cluster);
             return;
         }
-        running_thread = &block.threads[static_cast<std::size_t>(next)];
+        running_thread = &cluster.threads[static_cast<std::size_t>(next)];
         running_thread->fiber.resume();
         running_thread = nullptr;
         last = next;
     }
 }
 
-std::string run_block(Block& block) {
-    const int count = block.run->threads;
-    block.threads.resize(static_cast<std::size_t>(count));
-    block.gatherings.assign(static_cast<std::size_t>(count / kWarp), {});
-    block.copies.assign(static_cast<std::size_t>(count), {});
-    block.barriers = {};
-    block.clocks.start(count);
-    std::string().swap(block.failure);  // without memory: end_launch() would leave it on a stack that nobody unwinds
-    block.live = count;
-    start_shared_memory(block.run->shared_bytes);
-    for (int i = 0; i < count; ++i) {
-        Thread& thread = block.threads[static_cast<std::size_t>(i)];
-        thread.index = i;
-        thread.finished = false;
-        thread.emulating = 0;
-        thread.may_touch_global = !block.run->programmatic;
-        thread.wait = {};
-        thread.stack = pooled_stack(i);
-        thread.fiber.start(thread.stack, thread_body, &thread);
-        block.runnable.set(static_cast<std::size_t>(i));
-    }
-    running_block = &block;
-    run_threads(block);
-    running_block = nullptr;
-    running_thread = nullptr;
-    return block.failure;
+void start_thread(Cluster& cluster, int slot) {
+    Thread& thread = cluster.threads[static_cast<std::size_t>(slot)];
+    thread.index = slot % cluster.run->threads;
+    thread.rank = slot / cluster.run->threads;
+    thread.slot = slot;
+    thread.finished = false;
+    thread.emulating = 0;
+    thread.may_touch_global = !cluster.run->programmatic;
+    thread.reaches_remote = false;
+    thread.registers = nullptr;
+    thread.wait = {};
+    thread.stack = pooled_stack(slot);
+    thread.fiber.start(thread.stack, thread_body, &thread);
+    cluster.runnable.set(static_cast<std::size_t>(slot));
 }
 
-std::int64_t block_at(const GridRun& run, std::uint64_t seed, std::int64_t position) {
-    const std::int64_t count = run.blocks_x * run.blocks_y;
+std::string run_cluster(Cluster& cluster) {
+    const GridRun& run = *cluster.run;
+    const int count = run.threads * run.cluster;
+    cluster.threads.resize(static_cast<std::size_t>(count));
+    cluster.gatherings.assign(static_cast<std::size_t>(count / kWarp), {});
+    cluster.copies.assign(static_cast<std::size_t>(count), {});
+    cluster.barrier = {};
+    cluster.at_barrier.assign(static_cast<std::size_t>(count), 0);
+    cluster.mbarriers.clear();
+    cluster.engine.copies.clear();
+    cluster.engine.stores.clear();
+    cluster.engine.groups.assign(static_cast<std::size_t>(count), {});
+    cluster.warpgroups.assign(static_cast<std::size_t>((count + kWarpgroup - 1) / kWarpgroup), {});
+    cluster.clocks.start(count);
+    std::string().swap(cluster.failure);  // without memory: end_launch() would leave it on a stack that nobody unwinds
+    cluster.live = count;
+    cluster.blocks.assign(static_cast<std::size_t>(run.cluster), {});
+    for (int rank = 0; rank < run.cluster; ++rank) {
+        Block& block = cluster.blocks[static_cast<std::size_t>(rank)];
+        block.live = run.threads;
+        block.registers.assign(static_cast<std::size_t>(run.threads / kWarp), 0);
+        start_shared_memory(run.shared_bytes, rank);
+    }
+    for (int slot = 0; slot < count; ++slot) start_thread(cluster, slot);
+    running_cluster = &cluster;
+    run_threads(cluster);
+    if (cluster.failure.empty()) cluster.failure = unfinished_mbarriers();
+    running_cluster = nullptr;
+    running_thread = nullptr;
+    return cluster.failure;
+}
+
+/// Which cluster of the grid runs at `position`.
+std::int64_t cluster_at(const GridRun& run, std::uint64_t seed, std::int64_t position) {
+    const std::int64_t count = run.blocks_x * run.blocks_y / run.cluster;
     if (seed == 0) return position;
     if (seed == 1) return count - 1 - position;
-    // An odd multiplier that shares no factor with the count walks every block once.
+    // An odd multiplier that shares no factor with the count walks every cluster once.
     std::int64_t stride = static_cast<std::int64_t>(seed % static_cast<std::uint64_t>(count)) | 1;
     while (std::gcd(stride, count) != 1) stride += 2;
     return static_cast<std::int64_t>(
@@ -142,46 +175,53 @@ Settings& settings() {
     return all;
 }
 
-Block* current_block() {
-    return running_block;
+Cluster* current_cluster() {
+    return running_cluster;
 }
 Thread* current_thread() {
     return running_thread;
 }
+Block& current_block() {
+    return running_cluster->blocks[static_cast<std::size_t>(running_thread->rank)];
+}
 
-std::uint32_t random_below(Block& block, std::uint32_t below) {
-    return static_cast<std::uint32_t>((next_random(block.random) >> 32) % below);
+std::uint32_t random_below(Cluster& cluster, std::uint32_t below) {
+    return static_cast<std::uint32_t>((next_random(cluster.random) >> 32) % below);
+}
+
+bool happens_at_once(Cluster& cluster) {
+    return cluster.seed == 0 || (is_random(cluster) && random_below(cluster, 2) == 0);
 }
 
 void end_launch(std::string what) {
-    running_block->failure = std::move(what);
+    running_cluster->failure = std::move(what);
     running_thread->fiber.suspend();
     __builtin_unreachable();
 }
 
 void maybe_switch() {
-    if (is_random(*running_block) && random_below(*running_block, 4) == 0) running_thread->fiber.suspend();
+    if (is_random(*running_cluster) && random_below(*running_cluster, 4) == 0) running_thread->fiber.suspend();
 }
 
 void sleep(Wait wait) {
     Thread& thread = *running_thread;
     thread.wait = wait;
-    running_block->runnable.reset(static_cast<std::size_t>(thread.index));
+    running_cluster->runnable.reset(static_cast<std::size_t>(thread.slot));
     thread.fiber.suspend();
 }
 
 void wake(Thread& thread) {
     thread.wait = {};
-    running_block->runnable.set(static_cast<std::size_t>(thread.index));
+    running_cluster->runnable.set(static_cast<std::size_t>(thread.slot));
 }
 
 std::ostream& operator<<(std::ostream& out, const Thread& thread) {
     return out << "thread " << thread.index << " (warp " << thread.warp() << ", lane " << thread.lane()
-               << ") of block (" << running_block->x << ", " << running_block->y << ")";
+               << ") of block (" << running_cluster->x + thread.rank << ", " << running_cluster->y << ")";
 }
 
 void run_grid(const GridRun& run) {
-    require(running_block == nullptr, run.op, ": a kernel launches a kernel");
+    require(running_cluster == nullptr, run.op, ": a kernel launches a kernel");
     const std::uint64_t seed = settings().seed;
     const auto refuse = [&](const std::string& what) {
         fail(Fault::device, run.op, ": ", what, "; launched at ", run.file, ":", run.line, ", emulator seed ", seed);
@@ -189,17 +229,22 @@ void run_grid(const GridRun& run) {
     if (run.shared_bytes > kMostSharedBytes) {
         refuse(text(run.shared_bytes, " bytes of shared memory, a block has at most ", kMostSharedBytes));
     }
-    if (run.cluster != 1) refuse("clusters are not emulated");
-    static auto block = std::make_unique<Block>();
-    block->run = &run;
-    block->seed = seed;
-    block->random = seed * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
+    if (run.blocks_x % run.cluster != 0) {
+        refuse(text(run.blocks_x, " blocks along x are no whole clusters of ", run.cluster));
+    }
+    if (run.cluster > 1 && run.cluster * run.threads > kMostRaceThreads) {
+        refuse(text("clusters of more than ", kMostRaceThreads, " threads are not emulated"));
+    }
+    static auto cluster = std::make_unique<Cluster>();
+    cluster->run = &run;
+    cluster->seed = seed;
+    cluster->random = seed * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
     start_launch(run.arguments, run.arguments_bytes);
-    for (std::int64_t position = 0; position < run.blocks_x * run.blocks_y; ++position) {
-        const std::int64_t index = block_at(run, seed, position);
-        block->x = index % run.blocks_x;
-        block->y = index / run.blocks_x;
-        const std::string failure = run_block(*block);
+    for (std::int64_t position = 0; position < run.blocks_x * run.blocks_y / run.cluster; ++position) {
+        const std::int64_t first = cluster_at(run, seed, position) * run.cluster;
+        cluster->x = first % run.blocks_x;
+        cluster->y = first / run.blocks_x;
+        const std::string failure = run_cluster(*cluster);
         if (!failure.empty()) refuse(failure);
         count_block_end();
     }
@@ -213,19 +258,19 @@ int thread_index() {
     return running_thread->index;
 }
 int threads_per_block() {
-    return running_block->run->threads;
+    return running_cluster->run->threads;
 }
 std::int64_t block_x() {
-    return running_block->x;
+    return running_cluster->x + running_thread->rank;
 }
 std::int64_t block_y() {
-    return running_block->y;
+    return running_cluster->y;
 }
 std::int64_t blocks_x() {
-    return running_block->run->blocks_x;
+    return running_cluster->run->blocks_x;
 }
 std::int64_t blocks_y() {
-    return running_block->run->blocks_y;
+    return running_cluster->run->blocks_y;
 }
 
 }  // namespace cloze::emulated

@@ -18,7 +18,7 @@ namespace {
 constexpr int kCopyBytes = 16;
 
 Copies& copies_of(const Thread& thread) {
-    return current_block()->copies[static_cast<std::size_t>(thread.index)];
+    return current_cluster()->copies[static_cast<std::size_t>(thread.slot)];
 }
 
 void land(const PendingCopy& copy) {
@@ -43,7 +43,7 @@ void check(const void* address, int bytes, AccessKind kind, const Thread& thread
     }
     if (located.history.empty()) return;
     const Stamp stamp =
-        current_block()->clocks.stamp_of_copy(thread.index, copies_of(thread).open_group, code_offset(from));
+        current_cluster()->clocks.stamp_of_copy(thread.slot, copies_of(thread).open_group, code_offset(from));
     check_race({located.history, kind, stamp, located.what, located.offset});
 }
 
@@ -53,7 +53,7 @@ void copy_async_16(std::uint32_t destination, const void* source, int source_byt
     const Emulating emulating;
     maybe_switch();
     const void* from = __builtin_return_address(0);
-    Block& block = *current_block();
+    Cluster& cluster = *current_cluster();
     const Thread& thread = *current_thread();
     unsigned char* to = at_shared_address(destination);
     if (source_bytes < 0 || source_bytes > kCopyBytes) fault("copy_async_16 of ", source_bytes, " bytes");
@@ -61,8 +61,7 @@ void copy_async_16(std::uint32_t destination, const void* source, int source_byt
     if (source_bytes > 0) check(source, source_bytes, AccessKind::read, thread, from);
 
     const PendingCopy copy{destination, source, source_bytes, copies_of(thread).open_group};
-    const bool at_once = block.seed == 0 || (block.seed > 1 && random_below(block, 2) == 0);
-    if (at_once) {
+    if (happens_at_once(cluster)) {
         land(copy);
         return;
     }
@@ -75,8 +74,8 @@ void commit_copies() {
     maybe_switch();
     Copies& copies = copies_of(*current_thread());
     // A random earlier group may land on its own.
-    Block& block = *current_block();
-    if (block.seed > 1 && !copies.pending.empty() && random_below(block, 2) == 0) {
+    Cluster& cluster = *current_cluster();
+    if (cluster.seed > 1 && !copies.pending.empty() && random_below(cluster, 2) == 0) {
         land_up_to(*current_thread(), copies.pending.front().group);
     }
     ++copies.open_group;
@@ -89,7 +88,7 @@ void wait_for_copies(int pending_groups) {
     const int landed = copies_of(thread).open_group - 1 - pending_groups;
     if (landed > 0) {
         land_up_to(thread, landed);
-        current_block()->clocks.copies_landed(thread.index, landed);
+        current_cluster()->clocks.copies_landed(thread.slot, landed);
     }
 }
 

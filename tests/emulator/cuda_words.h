@@ -15,6 +15,7 @@ void* memset(void* to, int value, std::size_t bytes) noexcept __asm__("cloze_ker
 
 #define __global__
 #define __device__
+#define __grid_constant__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)

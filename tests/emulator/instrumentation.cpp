@@ -16,17 +16,16 @@ namespace {
 
 using cloze::emulated::AccessKind;
 
-// Host code that happens to be in an instrumented file, and the thread's own stack, need no look.
-inline bool is_interesting(const void* address) {
-    const cloze::emulated::Thread* thread = cloze::emulated::current_thread();
-    if (thread == nullptr || thread->emulating > 0) return false;
-    const char* at = static_cast<const char*>(address);
-    return at < thread->stack.low || at >= thread->stack.low + thread->stack.bytes;
-}
-
+// Host code that happens to be in an instrumented file needs no look, nor does the thread's own stack, which is its
+// registers, but for what wgmma asks of these.
 inline void on_access(const void* address, std::size_t bytes, int alignment, AccessKind kind, const void* from) {
-    if (is_interesting(address)) {
+    const cloze::emulated::Thread* thread = cloze::emulated::current_thread();
+    if (thread == nullptr || thread->emulating > 0) return;
+    const char* at = static_cast<const char*>(address);
+    if (at < thread->stack.low || at >= thread->stack.low + thread->stack.bytes) {
         cloze::emulated::touch(address, static_cast<std::int64_t>(bytes), alignment, kind, from);
+    } else if (thread->registers != nullptr) {
+        cloze::emulated::note_register_access(address, bytes, kind, from);
     }
 }
 

@@ -40,9 +40,12 @@ DeviceMemory& device_memory() {
     return memory;
 }
 
-unsigned char* const shared_memory = static_cast<unsigned char*>(reserve(kMostSharedBytes));
+constexpr std::int64_t kSharedStride = 256 * 1024;  // from block to block of a cluster
+constexpr std::int64_t kAllSharedBytes = kMostClusterBlocks * kSharedStride;
+constexpr int kRankShift = 20;
+unsigned char* const shared_memory = static_cast<unsigned char*>(reserve(kAllSharedBytes));
 ByteHistory* const shared_history =
-    static_cast<ByteHistory*>(reserve(kMostSharedBytes * static_cast<std::int64_t>(sizeof(ByteHistory))));
+    static_cast<ByteHistory*>(reserve(kAllSharedBytes * static_cast<std::int64_t>(sizeof(ByteHistory))));
 int shared_bytes = 0;
 
 const char* launch_arguments = nullptr;
@@ -107,27 +110,44 @@ void start_launch(const void* arguments, std::size_t bytes) {
     begin_launch_of_races();
 }
 
-void start_shared_memory(int bytes) {
+void start_shared_memory(int bytes, int rank) {
     shared_bytes = bytes;
+    const std::int64_t start = rank * kSharedStride;
     // As f32 and bf16: NaN, which arithmetic cannot hide; 3e38, which a maximum cannot; -1e38, which a minimum cannot.
     constexpr int kUnwritten[] = {0xff, 0x7f, 0xfe};
-    std::memset(shared_memory, kUnwritten[settings().seed % 3], static_cast<std::size_t>(bytes));
-    if (settings().find_races) std::fill_n(shared_history, bytes, ByteHistory{});
+    std::memset(shared_memory + start, kUnwritten[settings().seed % 3], static_cast<std::size_t>(bytes));
+    if (settings().find_races) std::fill_n(shared_history + start, bytes, ByteHistory{});
 }
 
 unsigned char* shared_arena() {
-    return shared_memory;
+    return shared_memory + current_thread()->rank * kSharedStride;
 }
 
 std::uint32_t shared_address(const void* pointer) {
     const Emulating emulating;
-    if (!is_inside(pointer, shared_memory, kMostSharedBytes))
-        fault("shared_address of a pointer that is not to shared memory");
-    return static_cast<std::uint32_t>(static_cast<const unsigned char*>(pointer) - shared_memory) + kSharedStart;
+    const unsigned char* own = shared_arena();
+    if (!is_inside(pointer, own, kMostSharedBytes)) fault("shared_address of a pointer that is not to shared memory");
+    return static_cast<std::uint32_t>(static_cast<const unsigned char*>(pointer) - own) + kSharedStart;
+}
+
+int rank_of(std::uint32_t address) {
+    const int above = static_cast<int>(address >> kRankShift);
+    return above == 0 ? current_thread()->rank : above - 1;
+}
+
+std::int64_t shared_offset(std::uint32_t address) {
+    return static_cast<std::int64_t>(address & ((1u << kRankShift) - 1)) - kSharedStart;
 }
 
 unsigned char* at_shared_address(std::uint32_t address) {
-    return shared_memory + (address - kSharedStart);
+    return shared_memory + rank_of(address) * kSharedStride + shared_offset(address);
+}
+
+std::uint32_t cluster_address(std::uint32_t address, int rank) {
+    return (address & ((1u << kRankShift) - 1)) | static_cast<std::uint32_t>(rank + 1) << kRankShift;
+}
+std::uint32_t cluster_address(std::uint32_t address) {
+    return cluster_address(address, rank_of(address));
 }
 
 namespace {
@@ -161,12 +181,15 @@ bool is_private(const void* address, AccessKind kind) {
 
 Located locate(const void* address, std::int64_t bytes, AccessKind kind, const void* return_address) {
     DeviceMemory& memory = device_memory();
-    if (is_inside(address, shared_memory, kMostSharedBytes)) {
-        const std::int64_t offset = static_cast<const unsigned char*>(address) - shared_memory;
-        if (offset + bytes > shared_bytes)
-            refuse(name_of(kind), bytes, "shared memory", offset, shared_bytes, return_address);
-        if (!settings().find_races) return {"shared memory", offset, true, {}};
-        return {"shared memory", offset, true, {shared_history + offset, static_cast<std::size_t>(bytes)}};
+    if (is_inside(address, shared_memory, kAllSharedBytes)) {
+        const std::int64_t place = static_cast<const unsigned char*>(address) - shared_memory;
+        const std::int64_t offset = place % kSharedStride;
+        const Thread& thread = *current_thread();
+        const char* what = place / kSharedStride == thread.rank ? "shared memory" : "shared memory of another block";
+        if (offset + bytes > shared_bytes || (place / kSharedStride != thread.rank && !thread.reaches_remote))
+            refuse(name_of(kind), bytes, what, offset, shared_bytes, return_address);
+        if (!settings().find_races) return {what, offset, true, {}};
+        return {what, offset, true, {shared_history + place, static_cast<std::size_t>(bytes)}};
     }
     if (is_inside(address, memory.start, kDeviceBytes)) {
         const std::int64_t offset = static_cast<const char*>(address) - memory.start;
@@ -199,7 +222,7 @@ void touch(const void* address, std::int64_t bytes, int alignment, AccessKind ki
     }
     const std::uint32_t code = code_offset(return_address);
     if (!located.history.empty()) {
-        const Stamp stamp = current_block()->clocks.stamp_of_thread(current_thread()->index, code);
+        const Stamp stamp = current_cluster()->clocks.stamp_of_thread(current_thread()->slot, code);
         check_race({located.history, kind, stamp, located.what, located.offset});
     }
     if (settings().count_accesses) count_access(located, bytes, code, address);

@@ -11,6 +11,7 @@
 namespace cloze::emulated {
 
 inline constexpr int kMostSharedBytes = 227 * 1024;  // of a block on compute capability 9.0
+inline constexpr int kMostClusterBlocks = 8;
 inline constexpr std::int64_t kDeviceBytes = 16ll << 30;
 
 // Buffers, for the host.
@@ -22,9 +23,17 @@ void require_device_range(const void* address, std::int64_t bytes);
 // For a launch, and each of its blocks.
 void start_launch(const void* arguments, std::size_t bytes);
 /// Filled with what no kernel wants: NaN, or huge values under some schedules, so that what nobody wrote shows.
-void start_shared_memory(int bytes);
-/// The pointer behind a 32-bit shared address; not checked.
+void start_shared_memory(int bytes, int rank);
+
+// Shared addresses: an offset in the block's memory, and of which block of the cluster it is: 0 for that of the running
+// thread, else its rank + 1 above.
+/// The pointer; not checked.
 unsigned char* at_shared_address(std::uint32_t address);
+int rank_of(std::uint32_t address);
+std::int64_t shared_offset(std::uint32_t address);
+/// The same address for any block of the cluster.
+std::uint32_t cluster_address(std::uint32_t address);
+std::uint32_t cluster_address(std::uint32_t address, int rank);
 
 /// Memory that several threads can see; empty history: nobody else can, or races are not looked for.
 struct Located {

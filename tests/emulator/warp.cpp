@@ -2,15 +2,16 @@
 
 #include "kernels/core/error.h"
 #include "kernels/device/emulated.h"
+#include "tests/emulator/cluster.h"
 
 namespace cloze::emulated {
 
 namespace {
 
-void open_if_complete(Block& block, Barrier& barrier, int expected) {
+void open_if_complete(Cluster& cluster, Barrier& barrier, int expected) {
     if (barrier.arrived < expected || barrier.arrived == 0) return;
-    block.clocks.acquire(barrier.waiting, barrier.meeting);
-    for (const int index : barrier.waiting) wake(block.threads[static_cast<std::size_t>(index)]);
+    cluster.clocks.acquire(barrier.waiting, barrier.meeting);
+    for (const int slot : barrier.waiting) wake(cluster.threads[static_cast<std::size_t>(slot)]);
     barrier = {};
 }
 
@@ -23,12 +24,15 @@ bool same(Site a, Site b) {
 void gather(const char* operation, Site site, void* post, void (*execute)(const std::array<void*, kWarp>&)) {
     const Emulating emulating;
     maybe_switch();
-    Block& block = *current_block();
+    Cluster& cluster = *current_cluster();
     Thread& thread = *current_thread();
-    Gathering& gathering = block.gatherings[static_cast<std::size_t>(thread.warp())];
+    Gathering& gathering = cluster.gatherings[static_cast<std::size_t>(thread.warp_slot())];
+    const auto thread_of = [&](int lane) -> Thread& {
+        return cluster.threads[static_cast<std::size_t>(thread.warp_slot() * kWarp + lane)];
+    };
     if (gathering.arrived == 0) {
         for (int lane = 0; lane < kWarp; ++lane) {
-            if (block.threads[static_cast<std::size_t>(thread.warp() * kWarp + lane)].finished) {
+            if (thread_of(lane).finished) {
                 fault(operation, " at ", site, ": lane ", lane, " has returned and cannot take part");
             }
         }
@@ -47,37 +51,43 @@ void gather(const char* operation, Site site, void* post, void (*execute)(const 
     execute(gathering.posted);
     gathering.arrived = 0;
     for (int lane = 0; lane < kWarp; ++lane) {
-        if (lane != thread.lane()) wake(block.threads[static_cast<std::size_t>(thread.warp() * kWarp + lane)]);
+        if (lane != thread.lane()) wake(thread_of(lane));
     }
     maybe_switch();
 }
 
 void notice_exit(Thread& thread) {
-    Block& block = *current_block();
+    Cluster& cluster = *current_cluster();
+    Block& block = current_block();
     Barrier& whole = block.barriers[0];
-    if (whole.arrived > 0) open_if_complete(block, whole, block.live);
-    const Gathering& gathering = block.gatherings[static_cast<std::size_t>(thread.warp())];
+    if (whole.arrived > 0) open_if_complete(cluster, whole, block.live);
+    const Gathering& gathering = cluster.gatherings[static_cast<std::size_t>(thread.warp_slot())];
     if (gathering.arrived > 0) {
-        block.failure = text(static_cast<const char*>(gathering.operation), " at ", gathering.site,
-                             ": other lanes wait there, but ", thread, " has returned");
+        cluster.failure = text(static_cast<const char*>(gathering.operation), " at ", gathering.site,
+                               ": other lanes wait there, but ", thread, " has returned");
     }
+    for (const std::string& unfinished : {unfinished_stores(thread), unfinished_wgmma(thread)}) {
+        if (!unfinished.empty()) cluster.failure = text(unfinished, ", but ", thread, " has returned");
+    }
+    if (cluster.blocks.size() > 1) notice_exit_of_cluster(thread);
 }
 
 void block_barrier(Site site) {
     const Emulating emulating;
     maybe_switch();
-    Block& block = *current_block();
+    Cluster& cluster = *current_cluster();
+    Block& block = current_block();
     Thread& thread = *current_thread();
     Barrier& barrier = block.barriers[0];
     if (barrier.arrived == 0) barrier.site = site;
     if (!same(barrier.site, site)) {
         fault("divergent block: block_barrier at ", site, " meets block_barrier at ", barrier.site);
     }
-    block.clocks.release(thread.index, barrier.meeting);
+    cluster.clocks.release(thread.slot, barrier.meeting);
     ++barrier.arrived;
-    barrier.waiting.push_back(thread.index);
+    barrier.waiting.push_back(thread.slot);
     if (barrier.arrived == block.live) {
-        open_if_complete(block, barrier, block.live);
+        open_if_complete(cluster, barrier, block.live);
         maybe_switch();
     } else {
         sleep({"block_barrier", site});
@@ -88,19 +98,19 @@ namespace {
 
 Barrier& arrive(int index, int threads, Site site) {
     maybe_switch();
-    Block& block = *current_block();
+    Cluster& cluster = *current_cluster();
     if (index < 1 || index > 15) fault("named barrier ", index, " at ", site, ": there are 1 to 15");
-    if (threads < kWarp || threads % kWarp != 0 || threads > block.run->threads) {
-        fault("named barrier ", index, " at ", site, ": ", threads, " threads of ", block.run->threads,
+    if (threads < kWarp || threads % kWarp != 0 || threads > cluster.run->threads) {
+        fault("named barrier ", index, " at ", site, ": ", threads, " threads of ", cluster.run->threads,
               " are not whole warps");
     }
-    Barrier& barrier = block.barriers[static_cast<std::size_t>(index)];
+    Barrier& barrier = current_block().barriers[static_cast<std::size_t>(index)];
     if (barrier.arrived == 0) barrier.expected = threads;
     if (barrier.expected != threads) {
         fault("named barrier ", index, " at ", site, ": ", threads, " threads expected here, ", barrier.expected,
               " by those who came before");
     }
-    block.clocks.release(current_thread()->index, barrier.meeting);
+    cluster.clocks.release(current_thread()->slot, barrier.meeting);
     ++barrier.arrived;
     return barrier;
 }
@@ -110,9 +120,9 @@ Barrier& arrive(int index, int threads, Site site) {
 void named_barrier_wait(int index, int threads, Site site) {
     const Emulating emulating;
     Barrier& barrier = arrive(index, threads, site);
-    barrier.waiting.push_back(current_thread()->index);
+    barrier.waiting.push_back(current_thread()->slot);
     if (barrier.arrived == threads) {
-        open_if_complete(*current_block(), barrier, threads);
+        open_if_complete(*current_cluster(), barrier, threads);
     } else {
         sleep({"named barrier", site});
     }
@@ -122,7 +132,7 @@ void named_barrier_wait(int index, int threads, Site site) {
 void named_barrier_arrive(int index, int threads, Site site) {
     const Emulating emulating;
     Barrier& barrier = arrive(index, threads, site);
-    open_if_complete(*current_block(), barrier, threads);
+    open_if_complete(*current_cluster(), barrier, threads);
     maybe_switch();
 }
 
@@ -179,14 +189,14 @@ std::uint32_t ballot(bool predicate, Site site) {
 
 void warp_barrier(Site site) {
     gather(kWarpBarrier, site, nullptr, [](const std::array<void*, kWarp>&) {
-        const int first = current_thread()->warp() * kWarp;
+        const int first = current_thread()->warp_slot() * kWarp;
         std::vector<int> lanes;
         Meeting meeting;
         for (int lane = 0; lane < kWarp; ++lane) {
             lanes.push_back(first + lane);
-            current_block()->clocks.release(first + lane, meeting);
+            current_cluster()->clocks.release(first + lane, meeting);
         }
-        current_block()->clocks.acquire(lanes, meeting);
+        current_cluster()->clocks.acquire(lanes, meeting);
     });
 }
 

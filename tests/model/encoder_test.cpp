@@ -60,8 +60,9 @@ struct Bench {
           model(config, {.capacity = batch.capacity, .working = working}) {}
 
     double loss(bool training) {
-        model.forward(weights.view(), batch, &state, training);
-        return total_loss(model.losses(batch), state);
+        model.put(batch);
+        model.forward(weights.view(), &state, training);
+        return total_loss(model.losses(), state);
     }
     Parameters gradients() { return gradients_of(model, weights.view(), batch, state); }
 };
@@ -74,8 +75,9 @@ void check_gradients(const BertConfig& config, std::int64_t most, bool next_sent
                            {.capacity = bench.batch.capacity, .working = DType::f64, .next_sentence = next_sentence});
     const Parameters gradients = gradients_of(model, bench.weights.view(), bench.batch, bench.state);
     const auto loss = [&] {
-        model.forward(bench.weights.view(), bench.batch, &bench.state, true);
-        return total_loss(model.losses(bench.batch), bench.state);
+        model.put(bench.batch);
+        model.forward(bench.weights.view(), &bench.state, true);
+        return total_loss(model.losses(), bench.state);
     };
     const double epsilon = 1e-6;
     for (const Parameter& row : bench.table.rows) {
@@ -101,6 +103,7 @@ void check_gradients(const BertConfig& config, std::int64_t most, bool next_sent
                               << ", finite difference " << expected);
             }
         }
+        if (rests) continue;
         for (std::int64_t i = row.offset + row.count(); i < row.offset + row.padded_rows * row.cols; ++i) {
             if (gradients.get(i) != 0) FAIL(row.name << " has a gradient in its padding: " << gradients.get(i));
         }
@@ -119,6 +122,7 @@ std::vector<Tensor> all_activations(const Activations& activations) {
         norm(layer.output_norm);
         tensors.insert(tensors.end(), {layer.qkv, layer.log_sum_exp, layer.context, layer.attention_output,
                                        layer.intermediate, layer.activated, layer.output});
+        if (layer.head_input) tensors.insert(tensors.end(), {layer.head_input, layer.head_context});
     }
     const HeadActivations& heads = activations.heads;
     norm(heads.transform_norm);
@@ -191,7 +195,7 @@ TEST_CASE("packing does not change the result: sequences alone, together, in ano
         const double tolerance = working == DType::f64 ? 1e-12 : 1e-5;
         Bench bench(wide_config(), kWideLengths, working);
         const Parameters together = bench.gradients();
-        const LossSums sums = bench.model.losses(bench.batch);
+        const LossSums sums = bench.model.losses();
 
         // Alone: one sequence in each micro-batch, under the same stream index.
         Parameters added(bench.table, working);
@@ -201,7 +205,7 @@ TEST_CASE("packing does not change the result: sequences alone, together, in ano
             const Batch batch = make_batch(one, capacity_for(one), bench.config, 1000 + i);
             PretrainingModel model(bench.config, {.capacity = batch.capacity, .working = working});
             const Parameters gradients = gradients_of(model, bench.weights.view(), batch, bench.state);
-            alone_sums += model.losses(batch);
+            alone_sums += model.losses();
             if (i == 0)
                 added = gradients;
             else
@@ -222,7 +226,7 @@ TEST_CASE("packing does not change the result: sequences alone, together, in ano
         finish_batch(reversed, limits_of(bench.config));
         PretrainingModel model(bench.config, {.capacity = reversed.capacity, .working = working});
         const Parameters gradients = gradients_of(model, bench.weights.view(), reversed, bench.state);
-        REQUIRE(std::abs(model.losses(reversed).masked_loss - sums.masked_loss) <= tolerance * sums.masked_loss);
+        REQUIRE(std::abs(model.losses().masked_loss - sums.masked_loss) <= tolerance * sums.masked_loss);
         REQUIRE(relative_distance(gradients, together) <= tolerance);
     }
 }
@@ -231,7 +235,7 @@ TEST_CASE("what unused rows hold changes nothing, to the bit") {
     for (const DType working : {DType::f64, DType::f32}) {
         Bench bench(wide_config(), kWideLengths, working, 70);
         const Parameters expected = bench.gradients();
-        const LossSums sums = bench.model.losses(bench.batch);
+        const LossSums sums = bench.model.losses();
         const auto used_tokens = static_cast<std::size_t>(bench.batch.counts.tokens);
         const auto used_masked = static_cast<std::size_t>(bench.batch.counts.masked);
         const auto used_sequences = static_cast<std::size_t>(bench.batch.counts.sequences);
@@ -251,8 +255,8 @@ TEST_CASE("what unused rows hold changes nothing, to the bit") {
             bench.batch.sequence_sample[i] = i;
         }
         REQUIRE(same_bits(bench.gradients(), expected));
-        REQUIRE(bench.model.losses(bench.batch).masked_loss == sums.masked_loss);
-        REQUIRE(bench.model.losses(bench.batch).next_sentence_loss == sums.next_sentence_loss);
+        REQUIRE(bench.model.losses().masked_loss == sums.masked_loss);
+        REQUIRE(bench.model.losses().next_sentence_loss == sums.next_sentence_loss);
     }
 }
 
@@ -280,7 +284,7 @@ TEST_CASE("an empty micro-batch has no loss and gradients of zero") {
     Bench bench(wide_config(), kWideLengths, DType::f32);
     const Batch empty = make_batch({}, bench.batch.capacity, bench.config);
     const Parameters gradients = gradients_of(bench.model, bench.weights.view(), empty, bench.state);
-    const LossSums sums = bench.model.losses(empty);
+    const LossSums sums = bench.model.losses();
     REQUIRE(sums.masked_loss == 0);
     REQUIRE(sums.next_sentence_loss == 0);
     REQUIRE(sums.masked_mean() == 0);
@@ -295,12 +299,12 @@ TEST_CASE("the number of threads changes nothing, to the bit") {
     for (const DType working : {DType::f64, DType::f32}) {
         Bench bench(wide_config(), kWideLengths, working, 5);
         const Parameters expected = with_threads(1, [&] { return bench.gradients(); });
-        const LossSums sums = bench.model.losses(bench.batch);
+        const LossSums sums = bench.model.losses();
         for (const int threads : {1, 2, 3, 5}) {
             INFO(threads << " threads, " << name_of(working));
             REQUIRE(same_bits(with_threads(threads, [&] { return bench.gradients(); }), expected));
-            REQUIRE(bench.model.losses(bench.batch).masked_loss == sums.masked_loss);
-            REQUIRE(bench.model.losses(bench.batch).next_sentence_loss == sums.next_sentence_loss);
+            REQUIRE(bench.model.losses().masked_loss == sums.masked_loss);
+            REQUIRE(bench.model.losses().next_sentence_loss == sums.next_sentence_loss);
         }
     }
 }
@@ -318,7 +322,8 @@ TEST_CASE("a prediction does not depend on which other positions are asked for")
     const Batch batch = make_batch(one, capacity_for(one), bench.config);
     PretrainingModel model(bench.config, {.capacity = batch.capacity, .working = DType::f64, .backward = false});
     const StepState state = state_for(batch);
-    model.forward(bench.weights.view(), batch, &state, false);
+    model.put(batch);
+    model.forward(bench.weights.view(), &state, false);
     bench.loss(false);
     for (std::size_t i = 0; i < bench.samples[0].masked_position.size(); ++i) {
         const std::vector<double> alone = logits_row(bench.model, static_cast<std::int64_t>(i));
@@ -337,8 +342,8 @@ TEST_CASE("without predictions only the next-sentence loss is left") {
     StepState state = bench.state;
     state.inverse_masked = 0;  // of no predictions; 1 / 0 would spoil what the next-sentence loss leaves
     const Parameters gradients = gradients_of(bench.model, bench.weights.view(), batch, state);
-    REQUIRE(bench.model.losses(batch).masked_loss == 0);
-    REQUIRE(bench.model.losses(batch).next_sentence_loss > 0);
+    REQUIRE(bench.model.losses().masked_loss == 0);
+    REQUIRE(bench.model.losses().next_sentence_loss > 0);
     const auto size_of_row = [&](int row) {
         return largest(gradients.values(bench.table.rows[static_cast<std::size_t>(row)]));
     };
@@ -389,15 +394,18 @@ TEST_CASE("each layer and site drops what kernels/core/dropout.h says for it") {
     Bench bench(config, {9, 7, 1, 8}, DType::f64);
     bench.loss(true);
     const Activations& activations = bench.model.activations();
+    REQUIRE(activations.only_head_rows());  // of the last layer: their masks are those of their tokens
     const Tensor zero_residual{};
     const auto check_hidden = [&](const Tensor& sum, const Tensor& residual, std::uint32_t layer, DropoutSite site) {
         const DropoutKey key{bench.state.dropout_key, layer, site};
+        const bool of_heads = sum.rows != bench.batch.capacity.tokens;
+        const auto& sample = of_heads ? bench.batch.head_sample : bench.batch.row_sample;
+        const auto& position = of_heads ? bench.batch.head_position : bench.batch.position_id;
         const DropoutRate rate = hidden_dropout_rate(config.hidden_dropout_prob);
         for (std::int64_t row = 0; row < sum.rows; ++row) {
             for (std::int64_t col = 0; col < sum.cols; ++col) {
                 const auto at = static_cast<std::size_t>(row);
-                const PhiloxBits bits = hidden_dropout_bits(key, bench.batch.row_sample[at],
-                                                            static_cast<std::uint32_t>(bench.batch.position_id[at]),
+                const PhiloxBits bits = hidden_dropout_bits(key, sample[at], static_cast<std::uint32_t>(position[at]),
                                                             static_cast<std::uint32_t>(col / 8));
                 const bool dropped = hidden_dropout_value(bits, static_cast<std::uint32_t>(col % 8)) < rate.threshold;
                 const std::int64_t i = row * sum.cols + col;
@@ -409,7 +417,8 @@ TEST_CASE("each layer and site drops what kernels/core/dropout.h says for it") {
     check_hidden(activations.embedding, zero_residual, 0, DropoutSite::embedding);
     for (std::uint32_t i = 0; i < 2; ++i) {
         const LayerActivations& layer = activations.layers[i];
-        check_hidden(layer.attention_norm.sum, layer.input, i, DropoutSite::attention_output);
+        const Tensor residual = layer.head_input ? layer.head_input : layer.input;
+        check_hidden(layer.attention_norm.sum, residual, i, DropoutSite::attention_output);
         check_hidden(layer.output_norm.sum, layer.attention_output, i, DropoutSite::ffn_output);
     }
 
@@ -447,9 +456,41 @@ TEST_CASE("gradients accumulate over micro-batches as the sum of both") {
     add_to(expected, gradients_of(model, bench.weights.view(), second, bench.state));
 
     Parameters accumulated = gradients_of(model, bench.weights.view(), first, bench.state);
-    model.forward(bench.weights.view(), second, &bench.state, true);
-    model.backward(bench.weights.view(), second, &bench.state, accumulated.view(), true);
+    model.put(second);
+    model.forward(bench.weights.view(), &bench.state, true);
+    model.backward(bench.weights.view(), &bench.state, accumulated.view(), true);
     REQUIRE(relative_distance(accumulated, expected) <= 1e-13);
+}
+
+TEST_CASE("the last layer's other rows are for nobody: computed or not, losses and gradients are the same") {
+    for (const bool next_sentence : {true, false}) {
+        for (const DType working : {DType::f64, DType::f32}) {
+            const double tolerance = working == DType::f64 ? 1e-12 : 1e-5;
+            Bench bench(wide_config(), kWideLengths, working, 5);
+            PretrainingOptions options{
+                .capacity = bench.batch.capacity, .working = working, .next_sentence = next_sentence};
+            PretrainingModel some(bench.config, options);
+            options.every_row = true;
+            PretrainingModel all(bench.config, options);
+            REQUIRE(some.activations().only_head_rows());
+            REQUIRE(!all.activations().only_head_rows());
+            REQUIRE(some.memory_bytes() < all.memory_bytes());
+            const Parameters expected = gradients_of(all, bench.weights.view(), bench.batch, bench.state);
+            const Parameters found = gradients_of(some, bench.weights.view(), bench.batch, bench.state);
+            REQUIRE(std::abs(some.losses().masked_loss - all.losses().masked_loss) <=
+                    tolerance * all.losses().masked_loss);
+            REQUIRE(some.losses().masked_correct == all.losses().masked_correct);
+            REQUIRE(std::abs(some.losses().next_sentence_loss - all.losses().next_sentence_loss) <=
+                    tolerance * std::abs(all.losses().next_sentence_loss));
+            for (const Parameter& row : bench.table.rows) {
+                if (std::isnan(expected.get(row.offset))) continue;  // of a head that rests
+                INFO(row.name);
+                REQUIRE(largest_difference(found.values(row), expected.values(row)) <=
+                        tolerance *
+                            largest(expected.values(bench.table.rows[static_cast<std::size_t>(bench.table.word)])));
+            }
+        }
+    }
 }
 
 TEST_CASE("memory is what was planned, and evaluation needs less") {
@@ -465,7 +506,7 @@ TEST_CASE("memory is what was planned, and evaluation needs less") {
 TEST_CASE("a batch of another capacity is refused with both sizes") {
     Bench bench(wide_config(), {5, 6}, DType::f32);
     const Batch other = make_batch(bench.samples, capacity_for(bench.samples, 1), bench.config);
-    REQUIRE_THROWS_WITH(bench.model.forward(bench.weights.view(), other, &bench.state, true),
+    REQUIRE_THROWS_WITH(bench.model.put(other),
                         Catch::Contains("batch of 12 tokens") && Catch::Contains("planned for 11"));
 }
 

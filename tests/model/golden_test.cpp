@@ -140,7 +140,8 @@ TEST_CASE("losses, logits and every gradient equal transformers'", "[golden]") {
             const Json& losses = results["cases"][golden.name];
             PretrainingModel model(config, {.capacity = batch.capacity, .working = working});
 
-            model.forward(weights.view(), batch, &state, false);
+            model.put(batch);
+            model.forward(weights.view(), &state, false);
             const HeadActivations& heads = model.activations().heads;
             require_close(values_of(heads.logits, batch.counts.masked, config.vocab_size),
                           stored_values(file, "masked_logits"), tolerance);
@@ -148,7 +149,7 @@ TEST_CASE("losses, logits and every gradient equal transformers'", "[golden]") {
                           stored_values(file, "next_sentence_logits"), tolerance);
 
             const Parameters gradients = gradients_of(model, weights.view(), batch, state);
-            const LossSums sums = model.losses(batch);
+            const LossSums sums = model.losses();
             require_close({sums.masked_mean()}, {losses["masked_loss"].get<double>()}, tolerance);
             require_close({sums.next_sentence_mean()}, {losses["next_sentence_loss"].get<double>()}, tolerance);
             require_close(gradients, stored_parameters(file, table, "gradient."), tolerance);
@@ -174,9 +175,10 @@ TEST_CASE("a batch split over micro-batches has the gradients of the whole", "[g
             const StepState state = state_for(whole.masked, whole.sequences);
             LossSums sums;
             for (std::size_t i = 0; i < batches.size(); ++i) {
-                model.forward(weights.view(), batches[i], &state, true);
-                sums += model.losses(batches[i]);
-                model.backward(weights.view(), batches[i], &state, gradients.view(), i > 0);
+                model.put(batches[i]);
+                model.forward(weights.view(), &state, true);
+                sums += model.losses();
+                model.backward(weights.view(), &state, gradients.view(), i > 0);
             }
             require_close(gradients, expected, tolerance_of(working));
             REQUIRE(sums.sequences == static_cast<std::int64_t>(samples.size()));

@@ -143,8 +143,9 @@ inline double total_loss(const LossSums& sums, const StepState& state) {
 inline Parameters gradients_of(PretrainingModel& model, const ParameterView& weights, const Batch& batch,
                                const StepState& state) {
     Parameters gradients(*weights.table, statistics_dtype(weights.flat.dtype));
-    model.forward(weights, batch, &state, true);
-    model.backward(weights, batch, &state, gradients.view(), false);
+    model.put(batch);
+    model.forward(weights, &state, true);
+    model.backward(weights, &state, gradients.view(), false);
     return gradients;
 }
 

@@ -23,6 +23,7 @@ TIMEOUT_SECONDS = 120
 
 # The emulator's faults, by their words; the first that fits counts.
 FAULTS = (
+    ("missing fence", r"missing fence"),
     ("race with a copy", r"race on .* by a copy of thread"),
     ("race", r"race on "),
     ("deadlock", r"deadlock in block"),

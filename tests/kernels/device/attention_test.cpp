@@ -1,10 +1,12 @@
 // Attention on a device, forward and backward, against its definition: ragged batches, every visibility, both head
-// sizes; its dropout against the mapping; where sequences lie and how schedules fall must not matter.
+// sizes; its dropout against the mapping; where sequences lie and how schedules fall must not matter. Each case runs by
+// every path that the device has (kernels/attention_path.h).
 #include "kernels/attention.h"
 
 #include <cstdlib>
 #include <memory>
 
+#include "kernels/attention_path.h"
 #include "tests/kernels/device/device_testing.h"
 #include "tests/kernels/plain_attention.h"
 
@@ -14,6 +16,20 @@ using namespace cloze::test;
 namespace {
 
 using Case = AttentionCase;
+
+std::vector<AttentionPath> paths() {
+    std::vector<AttentionPath> all{AttentionPath::portable};
+    const AttentionPath best = attention_path(current_device().compute_capability);
+    if (best != AttentionPath::portable) all.push_back(best);
+    return all;
+}
+
+/// device_or_skip(), and a test case runs once by each path.
+bool path_or_skip() {
+    if (!device_or_skip()) return false;
+    force_attention_path(GENERATE(from_range(paths())));
+    return true;
+}
 
 /// Contents on rows of sequences; the others hold NaN, which must not matter.
 Array rows_of(const Case& c, std::int64_t cols, std::uint64_t seed, double largest) {
@@ -27,8 +43,9 @@ Array rows_of(const Case& c, std::int64_t cols, std::uint64_t seed, double large
 std::string name_of(const Case& c) {
     std::string lengths;
     for (const std::int32_t length : c.lengths) lengths.append(std::to_string(length)).append(" ");
-    return text("lengths ", lengths, ", ", c.heads, " heads of ", c.head_dim, ", visible ", static_cast<int>(c.visible),
-                ", dropout ", c.dropout, ", ", c.before, " rows before, ", c.after, " after");
+    return text("path ", static_cast<int>(chosen_attention_path()), ", lengths ", lengths, ", ", c.heads, " heads of ",
+                c.head_dim, ", visible ", static_cast<int>(c.visible), ", dropout ", c.dropout, ", ", c.before,
+                " rows before, ", c.after, " after");
 }
 
 struct HostMemory {
@@ -39,11 +56,7 @@ struct HostMemory {
 
 struct DeviceMemory {
     using Buffer = DeviceArray;
-    static const StepState* place(const StepState& state) {
-        static std::unique_ptr<DeviceVector<StepState>> copy;
-        copy = std::make_unique<DeviceVector<StepState>>(std::vector{state});
-        return copy->data();
-    }
+    static const StepState* place(const StepState& state) { return on_device(state); }
     static Array fetch(const DeviceArray& array) { return array.fetch(); }
 };
 
@@ -163,7 +176,7 @@ void check_near(const Case& c) {
 }  // namespace
 
 TEST_CASE("attention on a device is as near to its definition as the plain loop, at ragged lengths") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     check_near({.lengths = {1, 2, 0, 63, 64, 65, 100, 0, 0}, .heads = 2, .before = 2, .after = 5});
     check_near({.lengths = {127, 128, 129}, .dropout = 0.1});
     check_near({.lengths = {16, 300, 1, 40}, .head_dim = 32, .dropout = 0.1, .after = 1});
@@ -172,14 +185,14 @@ TEST_CASE("attention on a device is as near to its definition as the plain loop,
 }
 
 TEST_CASE("attention on a device is as near to its definition as the plain loop, at long lengths") {
-    if (!device_or_skip() || std::getenv("CLOZE_TEST_LONG") == nullptr) return;
+    if (std::getenv("CLOZE_TEST_LONG") == nullptr || !path_or_skip()) return;
     check_near({.lengths = {512, 130, 2048, 7}, .dropout = 0.1, .after = 9});
     check_near({.lengths = {384, 2048, 512}, .heads = 2, .head_dim = 32, .visible = Visible::past});
     check_near({.lengths = {2100}, .visible = Visible::strict_future, .dropout = 0.1, .before = 3});
 }
 
 TEST_CASE("attention on a device sees what it should") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     for (const Visible visible : kEveryVisible) {
         check_near({.lengths = {1, 130, 64, 2, 200}, .visible = visible, .dropout = 0.1});
         check_near({.lengths = {70, 1, 129}, .head_dim = 32, .visible = visible, .after = 2});
@@ -187,14 +200,14 @@ TEST_CASE("attention on a device sees what it should") {
 }
 
 TEST_CASE("attention on a device takes many short sequences and unused ones between") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     Case c{.lengths = {}, .head_dim = 32, .dropout = 0.1, .after = 1};
     for (std::int32_t i = 0; i < 70; ++i) c.lengths.push_back(i % 5 == 3 ? 0 : i % 4 + 1);
     check_near(c);
 }
 
 TEST_CASE("attention on a device has the same bits under every schedule") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     for (const Visible visible : {Visible::all, Visible::past, Visible::strict_future}) {
         const Case c{.lengths = {150, 3, 65, 0},
                      .heads = 1,
@@ -213,11 +226,11 @@ TEST_CASE("attention on a device has the same bits under every schedule") {
 }
 
 TEST_CASE("attention on a device gives a sequence the same bits wherever it is packed") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     const Case alone{.lengths = {150}, .after = 0}, packed{.lengths = {9, 150, 200}, .before = 1, .after = 2};
     const std::int64_t first = 10;
     const Array qkv = rows_of(alone, 192, 1, 2), dy = rows_of(alone, 64, 2, 1);
-    Array both = rows_of(packed, 192, 3, 2), both_dy = rows_of(packed, 64, 4, 1);
+    Array both = rows_of(packed, 192, 3, 300), both_dy = rows_of(packed, 64, 4, 1);
     for (std::int64_t i = 0; i < qkv.count(); ++i) both.set(first * 192 + i, qkv[i]);
     for (std::int64_t i = 0; i < dy.count(); ++i) both_dy.set(first * 64 + i, dy[i]);
     const Forward expected = run_forward<DeviceMemory>(alone, qkv, DType::bf16),
@@ -231,7 +244,7 @@ TEST_CASE("attention on a device gives a sequence the same bits wherever it is p
 }
 
 TEST_CASE("attention on a device drops what the mapping names, forward and backward, at its keep rate") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     // With queries of 0 all keys are equally likely. With values that are the identity over 64 keys, y shows what is
     // kept of these; with such dy over 64 queries, dv shows it too.
     const Case c{.lengths = {3, 130}, .heads = 2, .dropout = 0.1};
@@ -271,7 +284,7 @@ TEST_CASE("attention on a device drops what the mapping names, forward and backw
 }
 
 TEST_CASE("attention on a device survives scores far outside the range of exp") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     const Case c{.lengths = {70}};
     const Array qkv = rows_of(c, 3 * c.hidden(), 1, 300), dy = rows_of(c, c.hidden(), 2, 1);
     const Forward got = run_forward<DeviceMemory>(c, qkv, DType::bf16),
@@ -284,24 +297,50 @@ TEST_CASE("attention on a device survives scores far outside the range of exp") 
     CHECK(finite);
 }
 
+TEST_CASE("attention on a device follows scores that grow from key to key") {
+    if (!path_or_skip()) return;
+    // Keys of 64 grow or shrink by steps, so that rows leave what they summed behind, some of them and not others.
+    for (const bool grow : {true, false}) {
+        const Case c{.lengths = {5, 330}, .heads = 1, .dropout = 0.1};
+        Array qkv = rows_of(c, 3 * c.hidden(), 1, 2);
+        for (std::int64_t row = 0; row < 330; ++row) {
+            for (std::int64_t i = 0; i < 64; ++i) {
+                const double step = static_cast<double>(grow ? row / 64 : 5 - row / 64);
+                qkv.set(5 + row, 64 + i, qkv.get(5 + row, 64 + i) * (1 + 6 * step));
+            }
+        }
+        INFO(name_of(c) << ", growing " << grow);
+        const Forward got = run_forward<DeviceMemory>(c, qkv, DType::bf16),
+                      plain = run_forward<HostMemory>(c, qkv, DType::bf16),
+                      exact = run_forward<HostMemory>(c, qkv, DType::f64);
+        check_as_near("y", got.y, plain.y, exact.y);
+        check_log_sum_exp(got.log_sum_exp, plain.log_sum_exp, exact.log_sum_exp);
+    }
+}
+
 TEST_CASE("attention on a device keeps NaN where it arises") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     const Case c{.lengths = {5, 6}, .head_dim = 32};
     Array qkv = rows_of(c, 3 * c.hidden(), 1, 1);
     qkv.set(2, 3, NAN);  // a query of the first sequence
     const Forward got = run_forward<DeviceMemory>(c, qkv, DType::bf16);
     for (std::int64_t row = 0; row < c.tokens(); ++row) CHECK(std::isnan(got.y.get(row, 0)) == (row == 2));
+    qkv.set(7, 2 * c.hidden() + 1, NAN);  // a value of the second
+    const Forward both = run_forward<DeviceMemory>(c, qkv, DType::bf16);
+    for (std::int64_t row = 0; row < c.tokens(); ++row) {
+        CHECK(std::isnan(both.y.get(row, 1)) == (row == 2 || (row >= 5 && row < 11)));
+    }
 }
 
 TEST_CASE("attention on a device of no tokens or no sequences writes zeros") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     check_near({.lengths = {}, .heads = 2, .dropout = 0.1, .after = 3});
     check_near({.lengths = {0, 0}, .heads = 2, .dropout = 0.1, .before = 1, .after = 1});
     check_near({.lengths = {}, .heads = 2});
 }
 
 TEST_CASE("attention on a device refuses what its kernels cannot take, before any launch") {
-    if (!device_or_skip()) return;
+    if (!path_or_skip()) return;
     const auto forward_message = [](DType dtype, std::int64_t heads, std::int64_t head_dim, std::int64_t skipped) {
         const std::int64_t hidden = heads * head_dim;
         const DeviceArray qkv(dtype, 5, 3 * hidden), y(dtype, 4, hidden),

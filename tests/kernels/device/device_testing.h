@@ -9,6 +9,7 @@
 #include "kernels/core/device_info.h"
 #include "kernels/core/device_memory.h"
 #include "tests/kernels/op_testing.h"
+#include "tests/support.h"
 
 namespace cloze::test {
 
@@ -22,6 +23,9 @@ int schedules();
 
 /// True where device code can run here; else the case is skipped, and returns.
 bool device_or_skip();
+
+/// True where the device also has the instructions of compute capability 9.0, which newer ones do not take over.
+bool hopper_or_skip();
 
 /// A buffer between canaries, full of NaN.
 DeviceBuffer guarded_buffer(std::int64_t bytes);
@@ -61,6 +65,14 @@ private:
     std::int64_t count_;
     DeviceBuffer buffer_;
 };
+
+/// A copy of `value` on the device, until the case ends.
+template <typename T>
+const T* on_device(const T& value) {
+    auto copy = std::make_shared<DeviceVector<T>>(std::vector{value});
+    keep_until_case_ends(copy);
+    return copy->data();
+}
 
 /// A copy of an Array on the device; gaps between rows come along, and are checked when it is fetched.
 class DeviceArray {

@@ -3,6 +3,9 @@
 #include <numeric>
 
 #include "kernels/core/device_info.h"
+#include "kernels/core/graph.h"
+#include "kernels/core/launch_log.h"
+#include "kernels/cast.h"
 #include "kernels/core/stream.h"
 #include "tests/kernels/device/device_testing.h"
 
@@ -93,4 +96,53 @@ TEST_CASE("a buffer is seen as a tensor on the device, if it is large enough") {
     const DeviceBuffer moved = std::move(buffer);
     CHECK(moved.address() == tensor.address);
     CHECK(buffer.address() == nullptr);
+}
+
+TEST_CASE("a graph does its work again at each launch, on what the addresses then hold") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    const DeviceBuffer first(64), second(64);
+    const auto work = [&] { copy_on_device(second.address(), first.address(), 64, stream); };
+    const Graph graph(stream, work);
+    for (const std::uint8_t value : {1, 2}) {
+        fill_bytes(first.address(), value, 64, stream);
+        graph.launch(stream);
+        std::vector<std::uint8_t> back(64);
+        copy_to_host(back.data(), second.address(), 64, stream);
+        wait(stream);
+        CHECK(back == std::vector<std::uint8_t>(64, value));
+    }
+}
+
+TEST_CASE("an error while a graph is recorded reaches the caller, and the stream works on") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    const DeviceBuffer buffer(64);
+    const auto broken = [&] {
+        fill_bytes(buffer.address(), 1, 64, stream);
+        throw Error(Fault::input, "broken");
+    };
+    CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
+    fill_bytes(buffer.address(), 2, 64, stream);
+    wait(stream);
+}
+
+TEST_CASE("a log notes each launch of its thread while it lives") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    const DeviceArray x(DType::f32, 8, 64);
+    const auto launches = [&] {
+        fill({.y = x.tensor(), .value = 1}, stream);
+        fill({.y = x.tensor(), .value = 2}, stream);
+        LaunchLog::note("end", stream);
+    };
+    launches();
+    const LaunchLog log;
+    launches();
+    const auto entries = log.entries();
+    REQUIRE(entries.size() == 2);
+    for (const LaunchLog::Entry& entry : entries) {
+        CHECK(entry.op == "fill");
+        CHECK(entry.seconds >= 0);
+    }
 }

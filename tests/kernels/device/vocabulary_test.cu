@@ -1,4 +1,5 @@
 // Threads, shuffles, reductions, barriers, vectors, bf16 and fast functions of kernels/device against plain loops.
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/core/launch.h"
@@ -32,6 +33,13 @@ __global__ void collect_lanes(float* xored, float* from, std::uint32_t* votes, f
     votes[i] = warp_ballot(x[i] > 0);
     sum[i] = warp_sum(x[i]);
     largest[i] = warp_max(x[i]);
+}
+
+__global__ void collect_integers(std::int32_t* largest, int* votes, int* thread, const std::int32_t* x) {
+    const std::int64_t i = flat_index();
+    largest[i] = warp_max(x[i]);
+    votes[i] = count_votes(warp_ballot(x[i] > 0));
+    thread[i] = thread_index_here();
 }
 
 __global__ void reduce_block(float* sum, float* largest, const float* x) {
@@ -75,8 +83,9 @@ __global__ void load_first(float* y, const T* x, int wanted) {
     store8(y + i, load8_or_zero(thread_index() < wanted, x + i));
 }
 
-__global__ void round_pairs(std::uint32_t* pair, const float* x) {
+__global__ void round_pairs(std::uint32_t* pair, std::uint32_t* positive, const float* x) {
     pair[flat_index()] = pack_bf16(x[2 * flat_index()], x[2 * flat_index() + 1]);
+    positive[flat_index()] = pack_bf16_positive(x[2 * flat_index()], x[2 * flat_index() + 1]);
 }
 
 __global__ void copy_vectors(float* y, float* twice, const float* x) {
@@ -157,6 +166,21 @@ TEST_CASE("shuffles, votes and warp reductions equal loops over the lanes") {
             REQUIRE(largest.values()[i] == most);
         }
     });
+}
+
+TEST_CASE("the largest integer of a warp, its votes and a thread's index where it stands are what they should be") {
+    if (!device_or_skip()) return;
+    std::vector<std::int32_t> x(64);
+    for (std::size_t i = 0; i < 64; ++i) x[i] = static_cast<std::int32_t>(i * 37 % 64) - (i < 32 ? 70 : 20);
+    const DeviceVector<std::int32_t> in(x), largest(64), votes(64), thread(64);
+    launch("test", collect_integers, {.grid = {}, .threads = 64}, {}, largest.data(), votes.data(), thread.data(),
+           in.data());
+    for (std::size_t i = 0; i < 64; ++i) {
+        const auto first = x.begin() + static_cast<std::ptrdiff_t>(i / 32 * 32), last = first + 32;
+        CHECK(largest.values()[i] == *std::max_element(first, last));
+        CHECK(votes.values()[i] == std::count_if(first, last, [](std::int32_t value) { return value > 0; }));
+        CHECK(thread.values()[i] == static_cast<int>(i));
+    }
 }
 
 TEST_CASE("block reductions give every thread the same bits") {
@@ -272,11 +296,13 @@ TEST_CASE("floats are rounded to bf16 to nearest even, NaN to 0x7fff") {
                              -3.4e38f, INFINITY, -INFINITY,   NAN,         NAN,         1e-40f,      0x1p-126f};
     std::copy(std::begin(special), std::end(special), x.begin());
     const DeviceVector<float> in(x);
-    const DeviceVector<std::uint32_t> out(32);
-    launch("test", round_pairs, {.grid = {}, .threads = 32}, {}, out.data(), in.data());
+    const DeviceVector<std::uint32_t> out(32), positive(32);
+    launch("test", round_pairs, {.grid = {}, .threads = 32}, {}, out.data(), positive.data(), in.data());
     for (std::size_t i = 0; i < 64; ++i) {
         const std::uint32_t expected = x[i] != x[i] ? 0x7fffu : bf16(x[i]).bits;
         CHECK((out.values()[i / 2] >> (16 * (i % 2)) & 0xffffu) == expected);
+        if (x[i] == 0) continue;  // of either sign
+        CHECK((positive.values()[i / 2] >> (16 * (i % 2)) & 0xffffu) == (x[i] < 0 ? 0 : expected));
     }
 }
 
