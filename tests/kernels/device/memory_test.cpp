@@ -120,7 +120,7 @@ TEST_CASE("an error while a graph is recorded reaches the caller, and the stream
     const DeviceBuffer buffer(64);
     const auto broken = [&] {
         fill_bytes(buffer.address(), 1, 64, stream);
-        throw Error(Fault::input, "broken");
+        throw Error(Fault::usage, "broken");
     };
     CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
     fill_bytes(buffer.address(), 2, 64, stream);
