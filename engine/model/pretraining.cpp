@@ -106,7 +106,8 @@ PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOp
     : config_(config),
       options_(options),
       compute_(device == nullptr ? Compute{} : device->compute()),
-      arena_("activations", "lower --micro-batch-tokens or take a smaller model", options.place) {
+      arena_("activations", "lower --micro-batch-tokens or take a smaller model", options.place),
+      last_wait_(compute_) {
     require(options.place == compute_.place, "pretraining model: planned for the ",
             options.place == Place::host ? "host, but a device was given" : "device, but none was given");
     lay_out(arena_, config_, options_);

@@ -38,7 +38,7 @@ struct PretrainingOptions {
 };
 
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
-/// done; only losses() waits.
+/// done; only losses() and the destructor wait.
 class PretrainingModel {
 public:
     /// Plans and allocates every activation and buffer, `device` (null on the host) outliving the model. Throws
@@ -90,6 +90,7 @@ private:
     BatchTensors batch_;
     BatchCounts counts_;  // of batch_, on the host
     std::vector<Kept> kept_;
+    LastWait last_wait_;
 };
 
 }  // namespace cloze

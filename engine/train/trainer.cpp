@@ -77,7 +77,8 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options, Device
       segment_parameter_(trained_parameters(table_, options.model.next_sentence)),
       model_(config, options.model, device),
       compute_(model_.compute()),
-      arena_("optimizer", "take a smaller model, or fewer virtual ranks", options.model.place) {
+      arena_("optimizer", "take a smaller model, or fewer virtual ranks", options.model.place),
+      last_wait_(compute_) {
     segments_ = segments_of(table_, segment_parameter_);
     lay_out(arena_, table_, segments_, options_);
     arena_.bind();
@@ -92,6 +93,8 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options, Device
     tree_ = std::move(layout.tree);
     live_segments_ = segments_.data();
     if (device == nullptr) return;
+    require(!options_.graphs || compute_.stream.handle != nullptr,
+            "trainer: the default stream cannot be recorded; give the Device another, or set graphs to false");
     live_state_ = static_cast<StepState*>(layout.state.address);
     live_segments_ = static_cast<const Segment*>(layout.segments.address);
     copy_to_device(layout.segments.address, segments_.data(), layout.segments.count(), compute_.stream);

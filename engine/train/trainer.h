@@ -41,7 +41,7 @@ struct StepReport {
 };
 
 /// On the host a step is done when begin() returns. On a device begin() gives the work to it and returns while it runs,
-/// so that the device finds the next step's work when this one ends; finish() waits.
+/// so that the device finds the next step's work when this one ends; finish() waits, and so does the destructor.
 class Trainer {
 public:
     /// Allocates everything a step needs; weights and moments are zero until initialised or loaded. A device (null:
@@ -126,6 +126,7 @@ private:
     TrainerProgress progress_;
     std::optional<Begun> begun_;
     std::deque<StepReport> finished_;
+    LastWait last_wait_;
 };
 
 }  // namespace cloze

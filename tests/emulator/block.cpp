@@ -9,6 +9,7 @@
 #include "tests/emulator/cluster.h"
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/memory.h"
+#include "tests/emulator/streams.h"
 #include "tests/emulator/warp.h"
 
 namespace cloze::emulated {
@@ -228,6 +229,7 @@ std::ostream& operator<<(std::ostream& out, const Thread& thread) {
 
 void run_grid(const GridRun& run) {
     require(running_cluster == nullptr, run.op, ": a kernel launches a kernel");
+    give_work(run.stream);
     const std::uint64_t seed = settings().seed;
     const auto refuse = [&](const std::string& what) {
         fail(Fault::device, run.op, ": ", what, "; launched at ", run.file, ":", run.line, ", emulator seed ", seed);
