@@ -36,6 +36,9 @@ struct PretrainingOptions {
     bool backward = true;       // false: evaluation only, no gradient buffers
 };
 
+/// In plans: the buffers of a BatchFeed.
+inline constexpr const char* kMicroBatchPart = "micro-batch";
+
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
 /// done; only losses() waits.
 class PretrainingModel {
@@ -66,7 +69,9 @@ public:
     const Compute& compute() const { return compute_; }
     std::int64_t memory_bytes() const;
 
-    /// The bytes a model of these options will allocate where it runs, without allocating.
+    /// What a model of these options will allocate where it runs, without allocating: the tensors of its arena, and on a
+    /// device kMicroBatchPart.
+    static std::vector<ArenaPart> planned_parts(const BertConfig& config, const PretrainingOptions& options);
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
 
 private:
