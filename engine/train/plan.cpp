@@ -61,8 +61,7 @@ void require_plannable(const RunRecipe& recipe) {
     require_config(recipe.model, "model");
     const std::int64_t ranks = recipe.virtual_ranks;
     require(ranks >= 1 && (ranks & (ranks - 1)) == 0, "--virtual-ranks ", ranks, " is not a power of two");
-    require(recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
-            ": devices train in bf16; use --precision bf16");
+    require_device_recipe(recipe);
     require(recipe.global_batch_size >= 1 && recipe.global_batch_size <= kMostSequences, "--global-batch-size ",
             recipe.global_batch_size, " is outside [1, ", kMostSequences, "]");
     const std::int64_t longest = recipe.samples.max_seq_length;

@@ -42,8 +42,7 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     require(!handling.output.empty(), "--output: name the folder of the run");
     require(recipe.precision == DType::bf16 || recipe.precision == DType::f32, "--precision ",
             name_of(recipe.precision), ": f32 or bf16");
-    require(!handling.gpu || recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
-            ": devices train in bf16; use --precision bf16, or --device cpu");
+    if (handling.gpu) require_device_recipe(recipe);
 }
 
 std::shared_ptr<const Sampler> sampler_of(const Dataset& dataset, Split split, const SampleSettings& settings) {
@@ -148,6 +147,16 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
     require_epochs(plan.preflight);
     require_memory(plan.preflight, plan);
     return plan;
+}
+
+void require_device_recipe(const RunRecipe& recipe) {
+    require(recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
+            ": devices train in bf16; use --precision bf16, or --device cpu");
+    const BertConfig& model = recipe.model;
+    require(model.head_dim() == 32 || model.head_dim() == 64, "the model's heads have ", model.head_dim(),
+            " columns each, and devices have heads of 32 and 64; choose num_attention_heads so, or use --device cpu");
+    require(model.intermediate_size % 8 == 0, "the model's intermediate_size ", model.intermediate_size,
+            " is not a multiple of 8, which devices need; choose another, or use --device cpu");
 }
 
 void fit_vocabulary(BertConfig& model, const Dataset& data, std::vector<std::string>& notes) {

@@ -25,6 +25,9 @@ struct RunPlan {
 /// Opens and verifies the data, derives the shapes. Throws Fault::input or Fault::usage for what cannot work.
 RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const RunObserver& observer);
 
+/// Throws Fault::usage for what devices do not compute.
+void require_device_recipe(const RunRecipe& recipe);
+
 /// The data says how many tokens there are: a preset's table, or a padded one, takes that size, with a note.
 void fit_vocabulary(BertConfig& model, const Dataset& data, std::vector<std::string>& notes);
 

@@ -75,6 +75,9 @@ TEST_CASE("virtual ranks and optimizers change a plan as they change a run") {
 TEST_CASE("a plan with data has the shape of the run") {
     Workshop shop;
     shop.with_dataset();
+    require_complaint(cloze({"plan", "--model", shop.path("model.json")}), 2, {"16 columns", "num_attention_heads"});
+    std::string model = read_file(shop.path("model.json"));
+    write_file(shop.path("model.json"), model.replace(model.find("_heads\": 2"), 10, "_heads\": 1"));
     const Json plan = planned({"--model", shop.path("model.json"), "--data", shop.path("dataset"), "--max-seq-length",
                                "32", "--global-batch-size", "16", "--micro-batch-tokens", "512", "--card", "h200"});
     CHECK(plan["step"]["mean_sequence_tokens"].get<double>() < 32);
