@@ -4,8 +4,9 @@
     peers.py --cases kernels.json --json peers.json [--seconds-per-case S] [--budget S] [--quick]
 
 The cases are those of a report of `cloze-bench kernels --json`; each answer carries the key of its case, so that
-`cloze-bench report --peers peers.json` finds it. PyTorch eager, torch.compile, fused AdamW, and
-scaled_dot_product_attention through FlashAttention and cuDNN. The file is written after each answer; what fails is
+`cloze-bench report --peers peers.json` finds it. PyTorch eager, torch.compile, fused AdamW,
+scaled_dot_product_attention through FlashAttention and cuDNN, and graphs of cuDNN itself where its Python module is at
+hand (cudnn_peers.py). The file is written after each answer; what fails is
 noted and costs no other. Backward is the gradient of a kept graph: what autograd runs, without forward.
 
 --device cpu runs everything once, tiny and without meaning, where there is no GPU: for tests.
@@ -24,6 +25,8 @@ import traceback
 
 import torch
 import torch.nn.functional as functional
+
+from cudnn_peers import CudnnGraphs
 
 FLUSH_BYTES = 256_000_000
 ROTATION_BYTES = 240_000_000
@@ -349,6 +352,27 @@ class Run:
                 with sdpa_kernel(backend):
                     self.attempt(case, peer, lambda: self.graph_calls(case, "attention", plain))
 
+    def cudnn(self):
+        """Its own LayerNorm, where the case is nothing else, and its attention without PyTorch around it."""
+        try:
+            if self.device != "cuda":
+                raise RuntimeError("no GPU")
+            graphs = CudnnGraphs()
+        except Exception as error:  # noqa: BLE001: no module, or one that does not fit this Python or this library
+            print(f"cuDNN graphs: not measured: {type(error).__name__}: {error}", flush=True)
+            self.answers.report["cudnn_graphs"] = f"not measured: {type(error).__name__}: {error}"[:400]
+            return
+        self.answers.report["cudnn_graphs"] = f"nvidia-cudnn-frontend {graphs.cudnn.__version__}"
+        for case in self.each(("layer_norm_forward", "layer_norm_backward")):
+            if case["variant"] == "alone":
+                self.attempt(case, "cuDNN LayerNorm",
+                             lambda: graphs.layer_norm(case, dtype_of(case), sets_of(case)))
+        for case in self.each(("attention_forward", "attention_backward")):
+            self.attempt(case, "cuDNN graph", lambda: graphs.attention(case, dtype_of(case), sets_of(case)))
+            if case["op"] == "attention_backward":
+                self.attempt(case, "cuDNN graph, deterministic",
+                             lambda: graphs.attention(case, dtype_of(case), sets_of(case), deterministic=True))
+
     def updates(self):
         """Over as many f32 elements as the case, in tensors like BERT's: three quarters of them are square."""
         for case in self.each(("gradient_norm", "optimizer_update")):
@@ -417,10 +441,10 @@ def main():
     parser.add_argument("--cases", required=True)
     parser.add_argument("--json", required=True)
     parser.add_argument("--seconds-per-case", type=float, default=0.06)
-    parser.add_argument("--budget", type=float, default=85, help="seconds; what is left then is not measured")
+    parser.add_argument("--budget", type=float, default=110, help="seconds; what is left then is not measured")
     parser.add_argument("--quick", action="store_true", help="the largest shape of each kernel")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--sections", nargs="+", default=["eager", "attention", "updates", "compiled"])
+    parser.add_argument("--sections", nargs="+", default=["eager", "attention", "updates", "compiled", "cudnn"])
     arguments = parser.parse_args()
     deadline = time.monotonic() + arguments.budget
     if arguments.device == "cuda" and not torch.cuda.is_available():

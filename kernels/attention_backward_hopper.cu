@@ -97,7 +97,7 @@ __device__ void load(const Tiles& tiles, const Arguments& a) {
     }
 }
 
-// ---- Helpers: what is made of a tile of queries once, for both score groups. A warp takes every third tile.
+// ---- Helpers: what is made of a tile of queries once, for both score groups. Each warp takes every third tile.
 
 /// Rows [first, end) of a tile become zero: what lies behind a sequence may be anything.
 template <int kDim>
@@ -122,7 +122,7 @@ __device__ float row_product(const std::uint32_t* dout, const std::uint32_t* y, 
 }
 
 /// Everything for a tile of queries and one of keys that needs no wgmma, by a warp; then the stage is ready.
-/// A lane has rows `lane` and `lane` + 32, and reads the deltas that it has written itself.
+/// A lane has rows `lane` and `lane` + 32.
 template <int kDim, bool kDrops>
 __device__ void prepare(const Tiles& tiles, const Arguments& a, const HeadTurn& turn, int query_tile, int key_tile,
                         const StageTurn& stage, const KeyTurn& keys) {
@@ -130,26 +130,24 @@ __device__ void prepare(const Tiles& tiles, const Arguments& a, const HeadTurn& 
     const int first_query = query_tile * kQueries, queries = head.length - first_query;
     const std::int64_t at = head.head * a.packing.tokens + (head.first_row + first_query);
     const bool first_visit = key_tile == head.first_key_tile(query_tile);
+    float log_sum_exp[kLaneRows], delta[kLaneRows];
+    read_statistics(log_sum_exp, delta, a, at, queries, first_visit);
     if constexpr (kDrops) {
         draw_keep(tiles.keep + stage.slot() * kScoreGroups * kQueryBlocks * kWarpThreads, a, head, query_tile,
                   key_tile);
     }
     wait_for<Slots::stage_full>(tiles, stage);
     std::uint32_t* dout = tiles.dout + stage.slot() * box_words(kDim);
-#pragma unroll 1
-    for (int row = thread_index_here() % kWarpThreads; row < kQueries; row += kWarpThreads) {
-        float log_sum_exp = -kInfinity, delta = 0;
-        if (row < queries) {
-            log_sum_exp = a.log_sum_exp[at + row];
-            if (first_visit) {
-                delta = row_product<kDim>(dout, tiles.y + stage.slot() * box_words(kDim), row) * a.drop.keep_rate;
-                a.delta[at + row] = delta;
-            } else {
-                delta = a.delta[at + row];
-            }
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+        const int row = i * kWarpThreads + thread_index_here() % kWarpThreads;
+        if (first_visit && row < queries) {
+            delta[i] = row_product<kDim>(dout, tiles.y + stage.slot() * box_words(kDim), row) * a.drop.keep_rate;
+            a.delta[at + row] = delta[i];
         }
-        tiles.log2_sum[stage.slot() * kQueries + row] = log_sum_exp == -kInfinity ? kInfinity : log_sum_exp * kLog2E;
-        tiles.delta[stage.slot() * kQueries + row] = delta;
+        tiles.log2_sum[stage.slot() * kQueries + row] =
+            log_sum_exp[i] == -kInfinity ? kInfinity : log_sum_exp[i] * kLog2E;
+        tiles.delta[stage.slot() * kQueries + row] = delta[i];
     }
     if (queries < kQueries) {
         warp_barrier();  // the lanes have read dy
@@ -175,9 +173,11 @@ __device__ void help(const Tiles& tiles, const Arguments& a) {
             const int last = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
             int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
             for (; tile <= last; ++tile, stage.next()) {
-                wait_for<Slots::stage_empty>(tiles, stage);  // each of them: phases must not pass by unseen
-                if (tile % kHelpers != thread_index_here() / kWarpThreads - 1) continue;
-                prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
+                wait_for<Slots::stage_empty>(tiles, stage);
+                if (helper_of(turn, tile) == thread_index_here() / kWarpThreads - 1) {
+                    prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
+                }
+                arrive_at<Slots::stage_empty>(tiles, stage);  // else phases could pass by unseen
             }
         }
         arrive_at<Slots::head_empty>(tiles, turn);
@@ -306,10 +306,12 @@ template <int kDim>
 __device__ void start_products(float (&sum)[kDim / 2], const LeftFactor& left, const std::uint32_t* rows,
                                bool accumulate) {
     const MatrixDescriptor right = rows_descriptor<kDim>(rows);
+    wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kQueries / 16; ++k) {
         wgmma_m64<kDim, true>(sum, left[k], advance(right, 32 * kDim * k), accumulate || k > 0);
     }
+    wgmma_commit();
 }
 
 /// Starts the scores and the gradients of probabilities of the stage, as two groups of products.
@@ -334,28 +336,26 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
     StageTurn before = turns.stage;
     for (bool first = true;; first = false, ++tile) {
         const int slot = turns.stage.slot(), first_query = tile * kQueries;
-        wgmma_wait<1>();
+        wgmma_wait<1>();  // all but the gradients of probabilities
         wgmma_hold(score);
         if (!first) arrive_at<Slots::stage_empty>(tiles, before);
         const Head head = head_here<kDim>(tiles, a.packing, turn);
         if (!head.sight.all(first_query, kQueries, first_key, kGroupKeys, head.length)) {
             hide(score, head, first_query, first_key);
         }
-        exponentiate(score, tiles.log2_sum + slot * kQueries, a.log2_scale);
-        wgmma_wait<0>();
-        wgmma_hold(gradient);
         LeftFactor dropped, dscore;
-        differentiate<kDrops>(dropped, dscore, score, gradient, tiles.delta + slot * kQueries,
-                              tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
+        exponentiate<kDrops>(score, dropped, tiles.log2_sum + slot * kQueries, a.log2_scale,
+                             tiles.keep + (slot * kScoreGroups + group) * kQueryBlocks * kWarpThreads);
+        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
+        wgmma_wait<1>();  // all but those
+        wgmma_hold(gradient);
+        differentiate<kDrops>(dscore, score, gradient, tiles.delta + slot * kQueries);
+        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
         wait_for<Slots::scores_empty>(tiles, turns.scores);
         store_dscores(tiles.dscores + (kScoreGroups * turns.scores.slot() + group) * kPanelWords, dscore);
         fence_async_shared();
         arrive_at<Slots::scores_full>(tiles, turns.scores);
         turns.scores.next();
-        wgmma_fence();
-        start_products<kDim>(sums.dvalue, dropped, tiles.dout + slot * box_words(kDim), !first);
-        start_products<kDim>(sums.dkey, dscore, tiles.queries + slot * box_words(kDim), !first);
-        wgmma_commit();
         before = turns.stage;
         turns.stage.next();
         if (tile == last_tile) break;

@@ -72,9 +72,9 @@ struct BarrierRow {
 CLOZE_HD constexpr BarrierRow barrier_row(Slots which) {
     constexpr int kScoreWarps = kScoreGroups * kGroupWarps;
     switch (which) {
-        case Slots::stage_full: return {0, kStages, 1};             // the loader, and its bytes
-        case Slots::stage_ready: return {4, kStages, 1};            // a helper
-        case Slots::stage_empty: return {8, kStages, kScoreWarps};  // which have waited for the helper
+        case Slots::stage_full: return {0, kStages, 1};   // the loader, and its bytes
+        case Slots::stage_ready: return {4, kStages, 1};  // a helper
+        case Slots::stage_empty: return {8, kStages, kHelpers + kScoreWarps};
         case Slots::keys_full: return {12, kKeyTiles, 1};
         case Slots::keys_empty: return {14, kKeyTiles, kScoreWarps + kGroupWarps};
         case Slots::scores_full: return {16, kScoreTiles, kScoreWarps};
@@ -130,7 +130,6 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint64_t>(kBarriers)
         .bytes();
 }
-static_assert(shared_bytes(64) <= 227 * 1024, "what a block can have");
 
 template <int kDim>
 __device__ inline Tiles take_tiles() {
@@ -268,6 +267,27 @@ __device__ inline int first_row_of_thread() {
     return thread / kWarpThreads * 16 + lane_group(thread);
 }
 
+// ---- What helpers need.
+
+/// Which helper takes a tile of queries, in all of its key tiles.
+__device__ inline int helper_of(const HeadTurn& turn, int query_tile) {
+    return static_cast<int>((turn.count + static_cast<unsigned>(query_tile)) % kHelpers);
+}
+
+inline constexpr int kLaneRows = kQueries / kWarpThreads;  // of a tile of queries, a lane's
+
+/// Of the rows from `at` on that are a lane's, as soon as may be: the loads are under way while it draws. Deltas are
+/// those that it has written itself.
+__device__ inline void read_statistics(float (&log_sum_exp)[kLaneRows], float (&delta)[kLaneRows], const Arguments& a,
+                                       std::int64_t at, int queries, bool first_visit) {
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+        const int row = i * kWarpThreads + thread_index_here() % kWarpThreads;
+        log_sum_exp[i] = row < queries ? a.log_sum_exp[at + row] : -kInfinity;
+        delta[i] = row < queries && !first_visit ? a.delta[at + row] : 0.0f;
+    }
+}
+
 // ---- Dropout and derivatives.
 
 /// What dropout keeps of 128 keys and 64 queries. A lane draws for its residues of key and query + e, for e = 0 and 1,
@@ -314,49 +334,54 @@ __device__ inline void hide(Block& score, const Head& head, int first_query, int
     }
 }
 
-/// Scores become probabilities.
-__device__ inline void exponentiate(Block& score, const float* log2_sum, float log2_scale) {
-#pragma unroll
-    for (int j = 0; j < kQueries / 8; ++j) {
-        const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            score[4 * j + i] = fast_exp2(fmaf(score[4 * j + i], log2_scale, -sum.value[i % 2]));
-        }
-    }
-}
-
 /// What a lane keeps of a block of 16 queries: bit 8 half + 7 - 4 e - 2 (query half) is for its key + 8 half.
 __device__ inline std::uint32_t read_keep(const std::uint32_t* keep, int block) {
     const int thread = thread_index_here(), warp = thread / kWarpThreads % kGroupWarps;
     return keep[block * kWarpThreads + thread % kWarpThreads] << (warp / 2) >> (warp % 2 * 16);
 }
 
-/// Probabilities after dropout and gradients of scores, both without the factor keep_scale, rounded.
+/// Scores become probabilities p, or -p where dropout does not keep them; `dropped` what it keeps, without the factor
+/// keep_scale, rounded.
 template <bool kDrops>
-__device__ inline void differentiate(LeftFactor& dropped, LeftFactor& dscore, const Block& probability,
-                                     const Block& gradient, const float* deltas, const std::uint32_t* keep) {
+__device__ inline void exponentiate(Block& score, LeftFactor& dropped, const float* log2_sum, float log2_scale,
+                                    const std::uint32_t* keep) {
 #pragma unroll
     for (int j = 0; j < kQueries / 8; ++j) {
-        const Floats2 delta = load2(deltas + 8 * j + lane_pair(thread_index_here()));
+        const Floats2 sum = load2(log2_sum + 8 * j + lane_pair(thread_index_here()));
         std::uint32_t bits = 0;
         if constexpr (kDrops) bits = read_keep(keep, j / 2);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            float kept[2], ds[2];
+            float* pair = score + 4 * j + 2 * half;
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const float p = fast_exp2(fmaf(pair[e], log2_scale, -sum.value[e]));
+                const std::uint32_t bit = 1u << (8 * half + 7 - 4 * e - 2 * (j % 2));
+                pair[e] = !kDrops || (bits & bit) != 0 ? p : -p;
+            }
+            dropped[j / 2][j % 2 * 2 + half] =
+                kDrops ? pack_bf16_positive(pair[0], pair[1]) : pack_bf16(pair[0], pair[1]);
+        }
+    }
+}
+
+/// Gradients of scores, without the factor keep_scale, rounded.
+template <bool kDrops>
+__device__ inline void differentiate(LeftFactor& dscore, const Block& probability, const Block& gradient,
+                                     const float* deltas) {
+#pragma unroll
+    for (int j = 0; j < kQueries / 8; ++j) {
+        const Floats2 delta = load2(deltas + 8 * j + lane_pair(thread_index_here()));
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float ds[2];
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 const int i = 4 * j + 2 * half + e;
                 const float p = probability[i];
-                if constexpr (kDrops) {
-                    kept[e] = (bits & (1u << (8 * half + 7 - 4 * e - 2 * (j % 2)))) != 0 ? p : 0.0f;
-                    ds[e] = fmaf(kept[e], gradient[i], -(p * delta.value[e]));
-                } else {
-                    kept[e] = p;
-                    ds[e] = p * (gradient[i] - delta.value[e]);
-                }
+                ds[e] = kDrops ? fmaf(fmaxf(p, 0.0f), gradient[i], -(fabsf(p) * delta.value[e]))
+                               : p * (gradient[i] - delta.value[e]);
             }
-            dropped[j / 2][j % 2 * 2 + half] = pack_bf16(kept[0], kept[1]);
             dscore[j / 2][j % 2 * 2 + half] = pack_bf16(ds[0], ds[1]);
         }
     }

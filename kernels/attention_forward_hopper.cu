@@ -71,6 +71,12 @@ struct Arguments {
     DropArguments drop;
 };
 
+/// What a team computes next, found by the warp that asks: a share, and the sample that dropout takes for it.
+struct Unit {
+    Share share;
+    std::uint64_t sample;
+};
+
 /// Which slot of a ring comes next, and the parity of its phase.
 template <int kSlots>
 struct Ring {
@@ -106,7 +112,7 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint32_t>(kTeams * key_words(dim), 1024)
         .take<std::uint32_t>(kTeams * kDrawWords)
         .take<std::uint64_t>(kTeams * kBarriers)
-        .take<Share>(kTeams * kQueryStages)
+        .take<Unit>(kTeams * kQueryStages)
         .bytes();
 }
 
@@ -135,7 +141,7 @@ struct Shared {
     std::uint32_t* keys;     // [kStages][kKeys][kDim]
     std::uint32_t* values;   // [kStages][kKeys][kDim]
     std::uint32_t* draws;    // [kTeamThreads][4] twice, [kTeamThreads]
-    Share* share;            // [kQueryStages]
+    Unit* unit;              // [kQueryStages]
     std::uint32_t barriers;
     MatrixDescriptor query, key, value;  // of the first slots
 
@@ -146,7 +152,7 @@ struct Shared {
         values = arena.take<std::uint32_t>(kTeams * key_words(kDim), 1024) + team * key_words(kDim);
         draws = arena.take<std::uint32_t>(kTeams * kDrawWords) + team * kDrawWords;
         barriers = warp_alike(shared_address(arena.take<std::uint64_t>(kTeams * kBarriers) + team * kBarriers));
-        share = arena.take<Share>(kTeams * kQueryStages) + team * kQueryStages;
+        unit = arena.take<Unit>(kTeams * kQueryStages) + team * kQueryStages;
         query = alike(descriptor_of<kDim>(queries));
         key = alike(descriptor_of<kDim>(keys));
         value = alike(descriptor_of<kDim>(values));
@@ -196,9 +202,10 @@ __device__ KeyTiles tiles_seen_whole(const Sight& sight, int query, int queries,
 // ---- The warp that asks for tiles.
 
 template <int kDim>
-__device__ void ask_for_queries(const Shared<kDim>& shared, const TensorMap& map, const Share& share, int slot) {
+__device__ void ask_for_queries(const Shared<kDim>& shared, const TensorMap& map, const Unit& unit, int slot) {
+    const Share& share = unit.share;
     const int boxes = share.sequence.length - share.first_query > kRows ? 2 : 1;
-    shared.share[slot] = share;
+    shared.unit[slot] = unit;
     mbarrier_arrive_expect(shared.queries_full(slot), boxes * box_bytes(kDim));
     for (int i = 0; i < boxes; ++i) {
         tensor_copy(shared_address(shared.queries_of(slot, i)), map, share.head * kDim,
@@ -217,17 +224,20 @@ __device__ void ask_for_keys(const Shared<kDim>& shared, const TensorMap& map, i
 
 /// A team's shares, in the order of their numbers, each with the tiles of keys it sees; at the end a share of a length
 /// below 0.
-template <int kDim>
-__device__ void ask(int team, const Packing& packing, const TensorMap& map, std::int64_t units) {
+template <int kDim, bool kDrops>
+__device__ void ask(int team, const Arguments& a, const TensorMap& map) {
+    const Packing& packing = a.packing;
     const Shared<kDim> shared(team);
     Ring<kQueryStages> queries;
     Ring<kStages> keys;
     const bool asks = lane_index() == 0;
-    for (std::int64_t unit = kTeams * block_x() + team; unit < units; unit += kTeams * blocks_x()) {
-        const Share share = share_of<kQueries>(packing, unit);
+    if (asks) prefetch_tensor_map(map);
+    for (std::int64_t i = kTeams * block_x() + team; i < a.units; i += kTeams * blocks_x()) {
+        const Share share = share_of<kQueries>(packing, i);
         if (share.empty()) continue;
+        const std::uint64_t sample = kDrops ? a.drop.sample[share.sequence.index] : 0;
         mbarrier_wait(shared.queries_empty(queries.slot), queries.parity ^ 1);
-        if (asks) ask_for_queries(shared, map, share, queries.slot);
+        if (asks) ask_for_queries(shared, map, {share, sample}, queries.slot);
         queries.advance();
         const KeyTiles tiles = tiles_seen(packing.sight, share.first_query, kQueries, share.sequence.length);
         for (int tile = tiles.first; tile <= tiles.last; ++tile) {
@@ -238,7 +248,7 @@ __device__ void ask(int team, const Packing& packing, const TensorMap& map, std:
     }
     mbarrier_wait(shared.queries_empty(queries.slot), queries.parity ^ 1);
     if (asks) {
-        shared.share[queries.slot].sequence.length = -1;
+        shared.unit[queries.slot].share.sequence.length = -1;
         mbarrier_arrive(shared.queries_full(queries.slot));
     }
 }
@@ -246,10 +256,14 @@ __device__ void ask(int team, const Packing& packing, const TensorMap& map, std:
 // ---- The warps that compute. What all lanes of a warp have alike is said to be so: then tiles, their addresses and
 // dropout's key cost no registers of threads, and the tensor cores' descriptors no moves.
 
-__device__ Share alike(const Share& share) {
-    return {{warp_alike(share.sequence.index), warp_alike(share.sequence.first_row), warp_alike(share.sequence.length)},
-            warp_alike(share.head),
-            warp_alike(share.first_query)};
+__device__ Unit alike(const Unit& unit) {
+    const Share& share = unit.share;
+    const std::uint64_t high = warp_alike(static_cast<std::uint32_t>(unit.sample >> 32));
+    return {
+        {{warp_alike(share.sequence.index), warp_alike(share.sequence.first_row), warp_alike(share.sequence.length)},
+         warp_alike(share.head),
+         warp_alike(share.first_query)},
+        high << 32 | warp_alike(static_cast<std::uint32_t>(unit.sample))};
 }
 
 using Scores = float[kKeys / 2];
@@ -351,23 +365,9 @@ __device__ void take_scores(Probabilities& probability, Rows<kDim>& rows, const 
     rows.sum[1] += sum[1];
 }
 
-/// Where dropout's bits of a warp's rows are, for the first 64 keys. The counter's first word is each lane's own.
-struct Draws {
-    PhiloxKey key;
-    PhiloxCounter counter;
-};
-
-__device__ Draws draws_of(const DropArguments& drop, const Share& share, int query, int thread) {
-    const PhiloxKey step_key = drop.state->dropout_key;
-    const DropoutKey key{
-        {warp_alike(step_key.low), warp_alike(step_key.high)}, drop.layer, DropoutSite::attention_probabilities};
-    const std::uint64_t sample = drop.sample[share.sequence.index];
-    const std::uint64_t high = warp_alike(static_cast<std::uint32_t>(sample >> 32));
-    return {key.step_key, attention_dropout_counter(key, high << 32 | warp_alike(static_cast<std::uint32_t>(sample)),
-                                                    static_cast<std::uint32_t>(share.head),
-                                                    static_cast<std::uint32_t>(query / kDropoutQueries), 0,
-                                                    static_cast<std::uint32_t>(lane_group(thread)),
-                                                    static_cast<std::uint32_t>(lane_pair(thread)))};
+__device__ DropoutKey key_of(const DropArguments& drop) {
+    const PhiloxKey key = drop.state->dropout_key;
+    return {{warp_alike(key.low), warp_alike(key.high)}, drop.layer, DropoutSite::attention_probabilities};
 }
 
 /// A thread's own part of Shared::draws: what dropout keeps of a tile, byte by byte, of even columns and of odd ones,
@@ -385,13 +385,13 @@ struct Drawn {
 };
 
 template <int kDim>
-__device__ void draw(const Drawn<kDim>& drawn, const Draws& draws, ByteThreshold threshold, int tile) {
-    PhiloxCounter counter = draws.counter;
+__device__ void draw(const Drawn<kDim>& drawn, PhiloxCounter counter, PhiloxKey key, ByteThreshold threshold,
+                     int tile) {
     counter.c0 = load_shared_here(drawn.counter);
     counter.c1 += static_cast<std::uint32_t>(tile);
-    const PhiloxBits low = philox(counter, draws.key);
+    const PhiloxBits low = philox(counter, key);
     ++counter.c0;
-    const PhiloxBits high = philox(counter, draws.key);
+    const PhiloxBits high = philox(counter, key);
     Words4 keep_low, keep_high;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -469,27 +469,36 @@ __device__ void skip_tiles(const Shared<kDim>& shared, Ring<kStages>& keys, int 
     }
 }
 
-/// What a warp computes: 16 rows from `query` on of a share, which see these tiles. `queries` are its warpgroup's.
+/// What a warp computes: 16 rows from `query` on of a unit's share, which see these tiles. `queries` are its
+/// warpgroup's.
 struct Task {
-    const Share& share;
+    const Unit& unit;
     KeyTiles tiles;
     MatrixDescriptor queries;
     int query;
     int thread;
 };
 
+/// The counter of dropout's bits for the first 64 keys. The first word is each lane's own.
+__device__ PhiloxCounter counter_of(const Task& task, const DropoutKey& key) {
+    return attention_dropout_counter(key, task.unit.sample, static_cast<std::uint32_t>(task.unit.share.head),
+                                     static_cast<std::uint32_t>(task.query / kDropoutQueries), 0,
+                                     static_cast<std::uint32_t>(lane_group(task.thread)),
+                                     static_cast<std::uint32_t>(lane_pair(task.thread)));
+}
+
 /// Of each tile first the scores, and meanwhile what dropout keeps; the product with its values goes on while the
 /// scores of the next tile are started.
 template <int kDim, bool kDrops>
 __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kStages>& keys, const Arguments& a,
-                          const Task& task) {
-    const int length = task.share.sequence.length, thread = task.thread;
+                          const Task& task, const DropoutKey& dropout_key) {
+    const int length = task.unit.share.sequence.length, thread = task.thread;
     const KeyTiles whole = tiles_seen_whole(a.packing.sight, task.query, kWarpRows, length);
     const Drawn<kDim> drawn(shared, thread);
-    Draws draws;
+    PhiloxCounter counter;
     if constexpr (kDrops) {
-        draws = draws_of(a.drop, task.share, task.query, thread);
-        *drawn.counter = draws.counter.c0;
+        counter = counter_of(task, dropout_key);
+        *drawn.counter = counter.c0;
     }
     int last_slot = 0;
     for (int tile = task.tiles.first; tile <= task.tiles.last; ++tile) {
@@ -497,7 +506,7 @@ __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kSt
         Scores score;
         take_tile(shared, keys, length - tile * kKeys, thread);
         start_scores<kDim>(score, task.queries, advance(shared.key, offset));
-        if constexpr (kDrops) draw(drawn, draws, a.drop.threshold, tile);
+        if constexpr (kDrops) draw(drawn, counter, dropout_key.step_key, a.drop.threshold, tile);
         wgmma_wait<0>();
         wgmma_hold(score);
         wgmma_hold(rows.out);
@@ -517,14 +526,15 @@ __device__ void add_tiles(Rows<kDim>& rows, const Shared<kDim>& shared, Ring<kSt
     release(shared.empty(last_slot), thread);
 }
 
-/// y and log_sum_exp of a warp's rows, y through its rows of the tile of queries, of which `row` is the first.
-/// Addresses are those of attention_tiles.cuh, each by one instruction from the last.
+/// y and log_sum_exp of a warp's rows, y through its rows of the tile of queries, of which `row` is the first; then the
+/// tile is given back. Addresses are those of attention_tiles.cuh, each by one instruction from the last.
 template <int kDim>
-__device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row, const Arguments& a,
-                            const Task& task) {
+__device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row, std::uint32_t queries_empty,
+                            const Arguments& a, const Task& task) {
     constexpr int kPieces = kDim / kPieceColumns, kStep = kWarpThreads / kPieces;
-    const int lane = task.thread % kWarpThreads, count = task.share.sequence.length - task.share.first_query;
-    const std::int64_t first_row = task.share.sequence.first_row + task.share.first_query;
+    const Share& share = task.unit.share;
+    const int lane = task.thread % kWarpThreads, count = share.sequence.length - share.first_query;
+    const std::int64_t first_row = share.sequence.first_row + share.first_query;
     float sum[2], factor[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -537,7 +547,7 @@ __device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row
     const int own_row = row + lane_group(lane) + (lower ? 8 : 0);
     if (lane_pair(lane) <= 2 && own_row < count) {
         const float own_sum = lower ? sum[1] : sum[0], own_base = lower ? rows.base[1] : rows.base[0];
-        a.log_sum_exp[task.share.head * a.packing.tokens + first_row + own_row] =
+        a.log_sum_exp[share.head * a.packing.tokens + first_row + own_row] =
             own_sum == 0 ? -kInfinity : fmaf(own_base, kLn2, logf(own_sum));
     }
     const int byte = byte_of<kDim>(row + lane_group(lane), 0) + 2 * lane_pair(lane);
@@ -551,12 +561,18 @@ __device__ void finish_rows(const Rows<kDim>& rows, std::uint32_t* tile, int row
     }
     warp_barrier();  // the warp's rows of the tile are written
     const int from_row = row + lane / kPieces, piece = lane % kPieces;
-    bf16* y = a.y + (first_row + from_row) * a.packing.hidden + task.share.head * kDim + piece * kPieceColumns;
+    Words4 words[kWarpRows / kStep];
 #pragma unroll
-    for (int i = 0; i < kWarpRows; i += kStep) {
-        if (from_row + i < count) copy_16(y + i * a.packing.hidden, tile + byte_of<kDim>(from_row + i, piece) / 4);
+    for (int i = 0; i < kWarpRows / kStep; ++i) {
+        words[i] = load_16(tile + byte_of<kDim>(from_row + i * kStep, piece) / 4);
     }
-    fence_async_shared();  // the next queries come by the copy engine
+    fence_async_shared();  // the next queries come by the copy engine; stores to memory would be waited for here
+    release(queries_empty, task.thread);
+    bf16* y = a.y + (first_row + from_row) * a.packing.hidden + share.head * kDim + piece * kPieceColumns;
+#pragma unroll
+    for (int i = 0; i < kWarpRows / kStep; ++i) {
+        if (from_row + i * kStep < count) store_16(y + i * kStep * a.packing.hidden, words[i]);
+    }
 }
 
 template <int kDim, bool kDrops>
@@ -564,11 +580,14 @@ __device__ void compute(int warp, const Arguments& a) {
     const Shared<kDim> shared(warp / kTeamWarps);
     const int warpgroup = warp / 4 % kWarpgroups, warp_row = warp % kTeamWarps * kWarpRows;
     const int thread = thread_index_here();
+    DropoutKey dropout_key;
+    if constexpr (kDrops) dropout_key = key_of(a.drop);
     Ring<kQueryStages> ring;
     Ring<kStages> keys;
     for (;; ring.advance()) {
         mbarrier_wait(shared.queries_full(ring.slot), ring.parity);
-        const Share share = alike(shared.share[ring.slot]);
+        const Unit unit = alike(shared.unit[ring.slot]);
+        const Share& share = unit.share;
         const int length = share.sequence.length, query = share.first_query + warpgroup * kRows;
         if (length < 0) return;
         const KeyTiles all = tiles_seen(a.packing.sight, share.first_query, kQueries, length);
@@ -578,22 +597,25 @@ __device__ void compute(int warp, const Arguments& a) {
         if (query < length) {
             const MatrixDescriptor queries =
                 advance(shared.query, (ring.slot * kWarpgroups + warpgroup) * box_bytes(kDim));
-            const Task task{share, own, queries, share.first_query + warp_row, thread};
+            const Task task{unit, own, queries, share.first_query + warp_row, thread};
             Rows<kDim> rows(task.query, length);
-            add_tiles<kDim, kDrops>(rows, shared, keys, a, task);
-            finish_rows(rows, shared.queries_of(ring.slot, 0), warp_row, a, task);
+            add_tiles<kDim, kDrops>(rows, shared, keys, a, task, dropout_key);
+            finish_rows(rows, shared.queries_of(ring.slot, 0), warp_row, shared.queries_empty(ring.slot), a, task);
+        } else {
+            release(shared.queries_empty(ring.slot), thread);
         }
         skip_tiles(shared, keys, own.last + 1, all.last, length, thread);
-        release(shared.queries_empty(ring.slot), thread);
     }
 }
 
 template <int kDim, bool kDrops>
 __global__ void __launch_bounds__(kThreads, 1) forward_kernel(const __grid_constant__ TensorMap map, Arguments a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(CLOZE_EMULATED)
-    if (thread_index() == 0) {
-        for (int team = 0; team < kTeams; ++team) Shared<kDim>(team).start_barriers();
-        prefetch_tensor_map(map);
+    if (warp_index() == 0) {
+        for (int team = 0; team < kTeams; ++team) {
+            const Shared<kDim> shared(team);
+            if (lane_index() == 0) shared.start_barriers();
+        }
     }
     clear_outside(a.packing, block_x(), blocks_x(), [&](std::int64_t row) {
         clear_row(a.y + row * a.packing.hidden, a.packing.hidden);
@@ -605,7 +627,7 @@ __global__ void __launch_bounds__(kThreads, 1) forward_kernel(const __grid_const
     if (thread_index() >= kTeams * kTeamThreads) {
         lower_registers<kAskRegisters>();
         const int team = warp_index() - kTeams * kTeamWarps;
-        if (team < kTeams) ask<kDim>(team, a.packing, map, a.units);
+        if (team < kTeams) ask<kDim, kDrops>(team, a, map);
     } else {
         raise_registers<kComputeRegisters>();
         compute<kDim, kDrops>(warp_alike(warp_index()), a);

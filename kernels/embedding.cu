@@ -49,6 +49,9 @@ struct ForwardOp {
     using Element = T;
     static constexpr int kInputs = 3;  // rows of word, position and type
     static constexpr bool kMasksInput = false;
+    struct RowIds {
+        std::int32_t token, position, type;
+    };
 
     normalized_rows::Forward<T> norm;
     const T* word;
@@ -58,10 +61,12 @@ struct ForwardOp {
     const std::int32_t* position_id;
     const std::int32_t* type_id;
 
+    __device__ bool keeps_sum() const { return true; }
+    __device__ RowIds ids_of(std::int64_t row) const { return {token_id[row], position_id[row], type_id[row]}; }
     __device__ bool has(int) const { return true; }
-    __device__ const T* row_of(int input, std::int64_t row) const {
-        if (input == 0) return word + token_id[row] * norm.hidden;
-        return input == 1 ? position + position_id[row] * norm.hidden : type + type_id[row] * norm.hidden;
+    __device__ const T* row_of(int input, std::int64_t, const RowIds& id) const {
+        if (input == 0) return word + id.token * norm.hidden;
+        return input == 1 ? position + id.position * norm.hidden : type + id.type * norm.hidden;
     }
     __device__ Floats8 combine(const Floats8 (&in)[kInputs], const HiddenMaskDraw&, const PhiloxBits&, int,
                                bool) const {

@@ -5,16 +5,19 @@
 //              y = gamma * (sum - mean) * rstd + beta;  op.leave(y);  y is stored.
 //   backward   op.enter(dy);  gradient = rstd * (g - average(g) - xhat * average(g * xhat));  op.leave(gradient, sums)
 //
-// A row of up to 1,024 columns is read once and stays in registers, eight columns a lane in each of `groups` =
-// ceil(hidden / 256) pieces. Elements come by cp.async, one row (forward) or two steps of rows (backward) ahead: a
-// thread copies for itself alone what it will use, so that loads are always in flight and it waits for nobody:
+// A row of up to 1,024 columns is read once and stays in registers, in `groups` = ceil(hidden / 256) pieces of eight
+// columns a lane:
 //
-//   forward    one warp a row, all pieces in it: both passes over the row, mean and variance, without any barrier. As
-//              soon as a row is in registers, the copies of the warp's next row start into the same place.
+//   forward    many small blocks, a row a team of one or two warps, up to three pieces a warp. Nothing is copied
+//              ahead: a multiprocessor holds so many blocks that some load while others compute, and they start and end
+//              at any time. The mask is drawn while the row is on its way. A team of two meets for the mean and for
+//              the variance.
 //   backward   a warp a piece. The column sums (dgamma, dbeta and the op's own) stay in registers over 64 rows; with
 //              all pieces in one warp three of them alone would be 96 registers, which leaves too few warps to cover
-//              the latency of memory. The warps of a team take two rows a step, and the block meets once a step. Each
-//              block writes one row of partial sums, which sum_chunks() adds: 1/64 of the rows, in f32.
+//              the latency of memory. The warps of a team take two rows a step, and the block meets once a step.
+//              Elements come by cp.async, two steps ahead: a thread copies for itself alone what it will use, so that
+//              loads are always in flight and it waits for nobody. Each block writes one row of partial sums, which
+//              sum_chunks() adds: 1/64 of the rows, in f32.
 //
 // Wider rows take the kernels called wide: a warp a row, which is read again from the caches for each pass.
 //
@@ -37,9 +40,8 @@ inline constexpr int kWarps = 8;
 inline constexpr int kLaneColumns = 8;
 inline constexpr int kWarpColumns = kWarpThreads * kLaneColumns;
 inline constexpr int kMaxGroups = 4;
-inline constexpr int kForwardRows = 8;  // of a warp, at most
-inline constexpr int kStepRows = 2;     // of a team of backward
-inline constexpr int kSlots = 2;        // steps that backward has in shared memory
+inline constexpr int kStepRows = 2;  // of a team of backward
+inline constexpr int kSlots = 2;     // steps that backward has in shared memory
 
 /// What every forward op has, as its member `norm`.
 template <typename T>
@@ -57,11 +59,21 @@ struct Forward {
     HiddenMaskArguments mask;
 };
 
-/// Blocks of forward that a multiprocessor holds: in f32 a row takes twice the shared memory and more registers.
-template <typename Op>
-inline constexpr int kForwardBlocks = sizeof(typename Op::Element) == 4 ? 2
-                                      : Op::kInputs == 2                ? 4
-                                                                        : 3;
+/// How forward shares out rows of `groups` pieces. One warp needs no barrier; four pieces in it take too many
+/// registers.
+template <int kGroups>
+struct ForwardTeam {
+    static constexpr int kWarps = kGroups > 3 ? 2 : 1;
+    static constexpr int kPieces = kGroups / kWarps;  // of a warp
+    static constexpr int kRows = kWarps > 1 ? 1 : 4;  // of a block
+    static constexpr int kStride = kWarps * kWarpColumns;
+    static constexpr int kThreads = kRows * kWarps * kWarpThreads;
+};
+
+/// Blocks of forward that a multiprocessor holds at least: 40 warps, 32 of three pieces; in f32 half of them.
+template <typename Op, int kGroups>
+inline constexpr int kForwardBlocks = (ForwardTeam<kGroups>::kPieces > 2 ? 32 : 40) * kWarpThreads
+                                      / ForwardTeam<kGroups>::kThreads / (sizeof(typename Op::Element) == 4 ? 2 : 1);
 
 /// What every backward op has, as its member `norm`.
 template <typename T>
@@ -128,36 +140,18 @@ __device__ void copy8(T* to, const T* from, bool wanted) {
     for (int i = 0; i < kLaneColumns; i += kPiece) copy_async_16(shared_address(to + i), from + i, wanted ? 16 : 0);
 }
 
-/// Starts the copies of what a lane takes of a row: [input][group], each a warp wide.
-template <typename Op, int kGroups>
-__device__ void copy_row(const Op& op, typename Op::Element* slot, std::int64_t row) {
-    const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(op.norm.hidden);
+/// Draws for all pieces of a lane at once: together they share the key's schedule.
+template <int kPieces>
+__device__ void draw_pieces(const HiddenMaskDraw& mask, PhiloxBits (&bits)[kPieces], const HiddenMaskRow& row,
+                            int column, int stride) {
+    PhiloxBits* to[kPieces];
+    HiddenMaskRow rows[kPieces];
+    int columns[kPieces];
 #pragma unroll
-    for (int input = 0; input < Op::kInputs; ++input) {
-        const typename Op::Element* from = op.row_of(input, row) + lane_column;
-#pragma unroll
-        for (int group = 0; group < kGroups; ++group) {
-            copy8(slot + (input * kGroups + group) * kWarpColumns, from + group * kWarpColumns,
-                  op.has(input) && group * kWarpColumns + lane_column < hidden);
-        }
-    }
-}
-
-/// Where a group is the first of kTogether, draws for all of these: together they share the key's schedule.
-template <int kTogether, int kGroups>
-__device__ void draw_groups(const HiddenMaskDraw& mask, PhiloxBits (&bits)[kGroups], const HiddenMaskRow& row,
-                            int group) {
-    if (group % kTogether != 0) return;
-    constexpr int kDraws = kTogether < kGroups ? kTogether : kGroups;
-    const int lane_column = thread_index_here() % kWarpThreads * kLaneColumns;
-    PhiloxBits* to[kDraws];
-    HiddenMaskRow rows[kDraws];
-    int columns[kDraws];
-#pragma unroll
-    for (int i = 0; i < kDraws; ++i) {
-        to[i] = &bits[group + i];
+    for (int i = 0; i < kPieces; ++i) {
+        to[i] = &bits[i];
         rows[i] = row;
-        columns[i] = (group + i) * kWarpColumns + lane_column;
+        columns[i] = column + i * stride;
     }
     mask.draw(to, rows, columns);
 }
@@ -174,65 +168,96 @@ __device__ void write_normalized(const Op& op, const HiddenMaskDraw& mask, const
     store8(op.norm.y + row * op.norm.hidden + column, y);
 }
 
+struct Moments {
+    float mean;
+    float rstd;
+};
+
+/// Sum over a team, which is the block where it is more than one warp. meeting: [warp], used once.
+template <typename Team>
+__device__ float team_sum(float value, [[maybe_unused]] float* meeting) {
+    float sum = warp_sum(value);
+    if constexpr (Team::kWarps > 1) {
+        if (lane_index() == 0) meeting[warp_index()] = sum;
+        block_barrier();  // the sums of all warps are written
+        sum = meeting[0];
+#pragma unroll
+        for (int warp = 1; warp < Team::kWarps; ++warp) sum += meeting[warp];
+    }
+    return sum;
+}
+
+/// Mean and rstd of the row of a team. Two passes: the mean first, so that rows far from zero keep their digits.
+template <typename Team>
+__device__ Moments moments_of_row(const Floats8 (&x)[Team::kPieces], int column, int hidden, float inverse_hidden,
+                                  float epsilon) {
+    float* meeting = SharedArena().take<float>(2 * Team::kWarps);  // [sum, square][warp]
+    float sum = total(x[0]), square = 0;
+#pragma unroll
+    for (int piece = 1; piece < Team::kPieces; ++piece) sum += total(x[piece]);
+    const float mean = team_sum<Team>(sum, meeting) * inverse_hidden;
+#pragma unroll
+    for (int piece = 0; piece < Team::kPieces; ++piece) {
+        const bool active = column + piece * Team::kStride < hidden;
+        square += active ? total_square(centred(x[piece], mean)) : 0.0f;
+    }
+    square = team_sum<Team>(square, meeting + Team::kWarps);
+    return {mean, reciprocal_root(fmaf(square, inverse_hidden, epsilon))};
+}
+
 template <typename Op, int kGroups>
-__global__ void __launch_bounds__(kWarps* kWarpThreads, kForwardBlocks<Op>) forward_kernel(Op op, int rows_of_warp) {
+__global__ void __launch_bounds__(ForwardTeam<kGroups>::kThreads, kForwardBlocks<Op, kGroups>) forward_kernel(Op op) {
+    using Team = ForwardTeam<kGroups>;
     using T = typename Op::Element;
-    const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(op.norm.hidden);
-    T* slot = SharedArena().take<T>(kWarps * Op::kInputs * kGroups * kWarpColumns) +
-              warp_index() * Op::kInputs * kGroups * kWarpColumns + lane_column;
-    const int first = static_cast<int>(block_x()) * kWarps * rows_of_warp + warp_index();
-    const int block_end = (static_cast<int>(block_x()) + 1) * kWarps * rows_of_warp,
-              rows = static_cast<int>(op.norm.rows);
-    const int end = block_end < rows ? block_end : rows;
-    if (first < end) copy_row<Op, kGroups>(op, slot, first);
-    commit_copies();
-    for (int row = first; row < end; row += kWarps) {
-        PhiloxBits bits[kGroups];
-        const HiddenMaskDraw mask(op.norm.mask);  // here: the key would fill registers throughout the loop
-        const HiddenMaskRow mask_row = HiddenMaskDraw::row_of(op.norm.mask, row);
-        if (Op::kMasksInput) draw_groups<kGroups>(mask, bits, mask_row, 0);
-        wait_for_copies<0>();
-        Floats8 x[kGroups];
-        float sum = 0;
+    const std::int64_t row = block_x() * Team::kRows + (Team::kWarps > 1 ? 0 : warp_index());
+    const int column = static_cast<int>(thread_index()) % (Team::kWarps * kWarpThreads) * kLaneColumns,
+              hidden = static_cast<int>(op.norm.hidden);
+    if (row >= op.norm.rows) return;  // such a team meets nobody
+    wait_for_previous_kernel();
+    const typename Op::RowIds ids = op.ids_of(row);
+    Floats8 in[Team::kPieces][Op::kInputs];
 #pragma unroll
-        for (int group = 0; group < kGroups; ++group) {
-            const int column = group * kWarpColumns + lane_column;
-            Floats8 in[Op::kInputs];
+    for (int piece = 0; piece < Team::kPieces; ++piece) {
+        const int at = column + piece * Team::kStride;
 #pragma unroll
-            for (int i = 0; i < Op::kInputs; ++i) in[i] = load8(slot + (i * kGroups + group) * kWarpColumns);
-            x[group] = op.combine(in, mask, bits[group], column, column < hidden);
-            round_as_stored<T>(x[group]);
-            if (column < hidden) store8(op.norm.sum + row * op.norm.hidden + column, x[group]);
-            sum += total(x[group]);
+        for (int i = 0; i < Op::kInputs; ++i) {
+            in[piece][i] = load8_or_zero(op.has(i) && at < hidden, op.row_of(i, row, ids) + at);
         }
-        if (row + kWarps < end) copy_row<Op, kGroups>(op, slot, row + kWarps);
-        commit_copies();
-        const float mean = warp_sum(sum) * op.norm.inverse_hidden;
-        float square = 0;
+    }
+    const HiddenMaskDraw mask(op.norm.mask);
+    const HiddenMaskRow mask_row = HiddenMaskDraw::row_of(op.norm.mask, row);
+    PhiloxBits bits[Team::kPieces];
+    if (Op::kMasksInput) draw_pieces(mask, bits, mask_row, column, Team::kStride);
+    Floats8 x[Team::kPieces];
 #pragma unroll
-        for (int group = 0; group < kGroups; ++group) {
-            x[group] = centred(x[group], mean);
-            square += group * kWarpColumns + lane_column < hidden ? total_square(x[group]) : 0.0f;
-        }
-        const float rstd = reciprocal_root(fmaf(warp_sum(square), op.norm.inverse_hidden, op.norm.epsilon));
+    for (int piece = 0; piece < Team::kPieces; ++piece) {
+        const int at = column + piece * Team::kStride;
+        x[piece] = op.combine(in[piece], mask, bits[piece], at, at < hidden);
+        round_as_stored<T>(x[piece]);
+        if (at < hidden && op.keeps_sum()) store8(op.norm.sum + row * op.norm.hidden + at, x[piece]);
+    }
+    let_next_kernel_start();
+    const Moments moments = moments_of_row<Team>(x, column, hidden, op.norm.inverse_hidden, op.norm.epsilon);
+    if (!Op::kMasksInput) draw_pieces(mask, bits, mask_row, column, Team::kStride);
 #pragma unroll
-        for (int group = 0; group < kGroups; ++group) {
-            const int column = group * kWarpColumns + lane_column;
-            if (!Op::kMasksInput) draw_groups<1>(mask, bits, mask_row, group);
-            if (column < hidden) write_normalized(op, mask, bits[group], x[group], rstd, row, column);
-        }
-        if (lane_index() == 0) {
-            op.norm.mean[row] = mean;
-            op.norm.rstd[row] = rstd;
-        }
+    for (int piece = 0; piece < Team::kPieces; ++piece) {
+        const int at = column + piece * Team::kStride;
+        if (at >= hidden) continue;
+        write_normalized(op, mask, bits[piece], centred(x[piece], moments.mean), moments.rstd, row, at);
+    }
+    if (column == 0) {
+        op.norm.mean[row] = moments.mean;
+        op.norm.rstd[row] = moments.rstd;
     }
 }
 
 template <typename Op>
-__global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op op, int) {
+__global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op op) {
     const std::int64_t row = block_x() * kWarps + warp_index();
     const int hidden = static_cast<int>(op.norm.hidden), lane_column = lane_index() * kLaneColumns;
     if (row >= op.norm.rows) return;
+    wait_for_previous_kernel();
+    const typename Op::RowIds ids = op.ids_of(row);
     const HiddenMaskDraw mask(op.norm.mask);
     const HiddenMaskRow mask_row = HiddenMaskDraw::row_of(op.norm.mask, row);
     typename Op::Element* kept = op.norm.sum + row * op.norm.hidden;  // each lane reads what it has written
@@ -243,7 +268,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads) wide_forward_kernel(Op o
         Floats8 in[Op::kInputs];
 #pragma unroll
         for (int i = 0; i < Op::kInputs; ++i) {
-            in[i] = load8_or_zero(op.has(i), op.row_of(i, row) + column);
+            in[i] = load8_or_zero(op.has(i), op.row_of(i, row, ids) + column);
         }
         Floats8 x = op.combine(in, mask, bits, column, true);
         round_as_stored<typename Op::Element>(x);
@@ -606,25 +631,28 @@ void launch_backward(LaunchName name, const Op& op, Stream stream) {
            stream, op);
 }
 
-/// Rows that a warp of forward takes one after the other: one while that leaves a large device room, then more, so that
-/// it holds all blocks at once.
-template <typename Op>
-constexpr int forward_rows(std::int64_t rows) {
-    constexpr std::int64_t kDeviceWarps = 128 * kForwardBlocks<Op> * kWarps;
-    const std::int64_t wanted = (rows + kDeviceWarps - 1) / kDeviceWarps;
-    return static_cast<int>(wanted < 1 ? 1 : wanted < kForwardRows ? wanted : kForwardRows);
+template <typename Team>
+LaunchShape forward_shape(std::int64_t rows) {
+    return {.grid = {.x = divide_up(rows, Team::kRows)},
+            .threads = Team::kThreads,
+            .shared_bytes = Team::kWarps > 1 ? SharedSize().take<float>(2 * Team::kWarps).bytes() : 0,
+            .programmatic = true};
+}
+
+inline LaunchShape forward_shape_of(std::int64_t rows, std::int64_t hidden) {
+    switch (groups_of(hidden)) {
+        case 1: return forward_shape<ForwardTeam<1>>(rows);
+        case 2: return forward_shape<ForwardTeam<2>>(rows);
+        case 3: return forward_shape<ForwardTeam<3>>(rows);
+        case 4: return forward_shape<ForwardTeam<4>>(rows);
+        default:
+            return {.grid = {.x = divide_up(rows, kWarps)}, .threads = kWarps * kWarpThreads, .programmatic = true};
+    }
 }
 
 template <typename Op>
 void launch_forward(LaunchName name, const Op& op, Stream stream) {
-    const int groups = groups_of(op.norm.hidden), rows_of_warp = groups == 0 ? 1 : forward_rows<Op>(op.norm.rows);
-    SharedSize shared;
-    shared.take<typename Op::Element>(kWarps * Op::kInputs * groups * kWarpColumns);
-    launch(name, forward_kernel_of<Op>(op.norm.hidden),
-           {.grid = {.x = divide_up(op.norm.rows, kWarps * rows_of_warp)},
-            .threads = kWarps * kWarpThreads,
-            .shared_bytes = shared.bytes()},
-           stream, op, rows_of_warp);
+    launch(name, forward_kernel_of<Op>(op.norm.hidden), forward_shape_of(op.norm.rows, op.norm.hidden), stream, op);
 }
 
 }  // namespace cloze::normalized_rows

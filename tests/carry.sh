@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Puts what the tests of device code need besides CUDA into .carry/ (ignored by git), so that a machine with a GPU and
-# without packages can take this folder and run tests/gpu.sh:
+# Puts what device code is tested and measured with besides CUDA into .carry/ (ignored by git), so that a machine with a
+# GPU and without packages can take this folder and run tests/gpu.sh and benchmarks/gpu.sh:
 #
 #   bash tests/carry.sh
 #
-# Headers and CMake files of the Debian packages below, libxxhash as it is linked into a program, and .carry/commit, the
-# commit that travels.
+# Headers and CMake files of the Debian packages below, libxxhash as it is linked into a program; .carry/python, the
+# Python module of cuDNN's frontend (5 MB, from PyPI) for the Python of that machine, $CLOZE_CARRY_PYTHON or 3.12, without
+# which benchmarks/peers.py leaves out cuDNN's own graphs; and .carry/commit, the commit that travels.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,9 +32,22 @@ while read -r file; do
     esac
 done < <(dpkg -L "${PACKAGES[@]}")
 
+readonly FRONTEND=nvidia-cudnn-frontend==1.15.0
+python=${CLOZE_CARRY_PYTHON:-3.12}
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+graphs="without cuDNN's frontend"
+# Its headers and notes stay behind.
+if python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "$python" \
+    --platform manylinux_2_28_x86_64 --dest "$wheels" "$FRONTEND" >&2 &&
+    python3 -m zipfile -e "$wheels"/*.whl "$wheels/unpacked" && mkdir -p "$CARRY/python" &&
+    mv "$wheels/unpacked/cudnn" "$CARRY/python/"; then
+    graphs="$FRONTEND for Python $python"
+fi
+
 commit=$(git rev-parse HEAD)
 if [ -n "$(git status --porcelain)" ]; then
     commit="$commit with changes"
 fi
 echo "$commit" >"$CARRY/commit"
-echo "carry: ${PACKAGES[*]} and commit $commit in $CARRY/, $(du -sh "$CARRY" | cut -f1)"
+echo "carry: ${PACKAGES[*]}, $graphs and commit $commit in $CARRY/, $(du -sh "$CARRY" | cut -f1)"

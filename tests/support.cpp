@@ -1,15 +1,39 @@
 #include "tests/support.h"
 
+#define CATCH_CONFIG_EXTERNAL_INTERFACES  // listeners
+#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <sstream>
 #include <stdexcept>
 #include <stdlib.h>
+#include <utility>
+#include <vector>
 
 namespace cloze::test {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<std::shared_ptr<const void>>& kept() {
+    static std::vector<std::shared_ptr<const void>> objects;
+    return objects;
+}
+
+struct Releaser : Catch::TestEventListenerBase {
+    using TestEventListenerBase::TestEventListenerBase;
+    void testCaseEnded(const Catch::TestCaseStats&) override { kept().clear(); }
+};
+
+CATCH_REGISTER_LISTENER(Releaser)
+
+}  // namespace
+
+void keep_until_case_ends(std::shared_ptr<const void> object) {
+    kept().push_back(std::move(object));
+}
 
 void skip(const std::string& reason) {
     std::cout << "[skipped] " << reason << std::endl;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -9,6 +10,9 @@ namespace cloze::test {
 
 /// Marks the running test case as skipped in ctest's count. The case returns right after.
 void skip(const std::string& reason);
+
+/// `object` lives until the running case ends. (A static would outlive what it needs, such as the GPU's runtime.)
+void keep_until_case_ends(std::shared_ptr<const void> object);
 
 /// The folder of external corpora, from CLOZE_TEST_DATA; nothing when it is not set. Cases that need it skip without
 /// it.

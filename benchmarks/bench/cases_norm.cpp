@@ -25,7 +25,7 @@ struct NormUse {
 };
 constexpr NormUse kLayerTraining{"bias, dropout 0.1, residual", true, 0.1};
 constexpr NormUse kLayerPlain{"bias, residual", true, 0};
-constexpr NormUse kHead{"alone", false, 0};
+constexpr NormUse kAlone{"alone", false, 0};
 
 struct Shape {
     std::int64_t rows, hidden;
@@ -51,9 +51,9 @@ HiddenDropout dropout_of(DeviceSet& set, std::int64_t rows, double probability, 
             .row_position = set.values(position)};
 }
 
-// The cost functions count the residual and its gradient, which the head has not.
-Cost norm_cost(Cost full, const Shape& s, const NormUse& use) {
-    return use.in_layer ? full : Cost{full.bytes - s.rows * s.hidden * size_of(s.dtype), full.flops};
+// The cost functions count the residual and its gradient, which the head has not, and a sum that is not x itself.
+Cost norm_cost(Cost full, const Shape& s, const NormUse& use, int matrices_less) {
+    return use.in_layer ? full : Cost{full.bytes - matrices_less * s.rows * s.hidden * size_of(s.dtype), full.flops};
 }
 
 Case norm_forward(const Shape& s, const NormUse& use) {
@@ -61,14 +61,15 @@ Case norm_forward(const Shape& s, const NormUse& use) {
             .variant = use.variant,
             .sizes = s.sizes(),
             .dtype = s.dtype,
-            .cost = norm_cost(layer_norm_forward_cost(s.rows, s.hidden, s.dtype), s, use),
+            .cost = norm_cost(layer_norm_forward_cost(s.rows, s.hidden, s.dtype), s, use, 2),
             .prepare = [=](DeviceSet& set) -> Call {
+                const Tensor x = s.matrix(set, true);
                 const LayerNormForward arguments{
                     .y = s.matrix_out(set, true),
-                    .sum = s.matrix_out(set, true),
+                    .sum = use.in_layer ? s.matrix_out(set, true) : x,
                     .mean = set.output(DType::f32, s.rows),
                     .rstd = set.output(DType::f32, s.rows),
-                    .x = s.matrix(set, true),
+                    .x = x,
                     .bias = use.in_layer ? set.random(s.dtype, s.hidden, kSmall) : Tensor{},
                     .residual = s.matrix(set, use.in_layer),
                     .gamma = set.random(s.dtype, s.hidden, kGamma),
@@ -84,7 +85,7 @@ Case norm_backward(const Shape& s, const NormUse& use) {
             .variant = use.variant,
             .sizes = s.sizes(),
             .dtype = s.dtype,
-            .cost = norm_cost(layer_norm_backward_cost(s.rows, s.hidden, s.dtype), s, use),
+            .cost = norm_cost(layer_norm_backward_cost(s.rows, s.hidden, s.dtype), s, use, 1),
             .prepare = [=](DeviceSet& set) -> Call {
                 const LayerNormBackward arguments{
                     .dx = s.matrix_out(set, true),
@@ -215,9 +216,11 @@ std::vector<Case> norm_cases(const CaseSettings& settings) {
                 cases.push_back(norm_forward(layer, use));
                 cases.push_back(norm_backward(layer, use));
             }
-            const Shape head{masked_rows(tokens), model.hidden, settings.dtype};
-            cases.push_back(norm_forward(head, kHead));
-            cases.push_back(norm_backward(head, kHead));
+            // As the head has it, and at the layer's size, where libraries have nothing else.
+            for (const Shape& shape : {Shape{masked_rows(tokens), model.hidden, settings.dtype}, layer}) {
+                cases.push_back(norm_forward(shape, kAlone));
+                cases.push_back(norm_backward(shape, kAlone));
+            }
             cases.push_back(embedding_forward_case(layer, model));
             cases.push_back(embedding_backward_case(layer, model));
         }

@@ -92,7 +92,7 @@ struct Report {
 };
 
 std::string table(const Report& report);
-/// The largest shape of each kernel; for each kind of product its mean over the shapes.
+/// The largest shape of each kernel; for each kind of product its mean over the shapes; one line of the sustained one.
 std::string short_table(const Report& report);
 
 /// Of each op and variant the row of the longest limit, in the order of the section.

@@ -215,6 +215,19 @@ std::string head(const Report& report) {
     return out;
 }
 
+std::string short_sustained(const std::vector<SustainedSecond>& sustained) {
+    double least = sustained.front().flops_per_second, most = least, sum = 0;
+    for (const SustainedSecond& second : sustained) {
+        least = std::min(least, second.flops_per_second);
+        most = std::max(most, second.flops_per_second);
+        sum += second.flops_per_second;
+    }
+    const auto tera = [](double flops) { return fixed(flops * 1e-12, 0); };
+    return "sustained product: " + fixed(sustained.back().seconds, 0) + " s, mean " +
+           tera(sum / static_cast<double>(sustained.size())) + " TFLOP/s (" + tera(least) + " to " + tera(most) +
+           "), at the end " + sustained.back().state + "\n";
+}
+
 }  // namespace
 
 std::string table(const Report& report) {
@@ -241,6 +254,7 @@ std::string short_table(const Report& report) {
         out += section.kind == TableKind::kernels ? short_kernel_table(section, report.ceilings)
                                                   : short_product_table(section, report.ceilings);
     }
+    if (!report.sustained.empty()) out += short_sustained(report.sustained);
     return out;
 }
 

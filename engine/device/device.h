@@ -27,6 +27,9 @@ public:
     DeviceGemm& products() { return *products_; }
     Stream copies() const { return *copies_; }
 
+    /// What is left of the device's memory now; other processes may hold some.
+    static std::int64_t free_bytes() { return free_device_bytes(); }
+
     /// Device memory it takes for itself: what products need.
     static std::int64_t planned_bytes() { return kDeviceGemmBytes; }
 

@@ -118,11 +118,21 @@ PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOp
     if (device != nullptr) feed_ = std::make_unique<BatchFeed>(options_.capacity, *device);
 }
 
-std::int64_t PretrainingModel::planned_bytes(const BertConfig& config, const PretrainingOptions& options) {
+std::vector<ArenaPart> PretrainingModel::planned_parts(const BertConfig& config, const PretrainingOptions& options) {
     Arena arena("activations", "", options.place);
     lay_out(arena, config, options);
-    const bool fed = options.place == Place::device;
-    return arena.bytes() + (fed ? BatchFeed::planned_bytes(options.capacity) : 0);
+    std::vector<ArenaPart> parts = arena.report();
+    if (options.place == Place::device) {
+        parts.push_back({.name = kMicroBatchPart,
+                         .shape = {},
+                         .offset = arena.bytes(),
+                         .bytes = BatchFeed::planned_bytes(options.capacity)});
+    }
+    return parts;
+}
+
+std::int64_t PretrainingModel::planned_bytes(const BertConfig& config, const PretrainingOptions& options) {
+    return total_bytes(planned_parts(config, options));
 }
 
 std::int64_t PretrainingModel::memory_bytes() const {

@@ -37,6 +37,9 @@ struct PretrainingOptions {
     bool every_row = false;     // true: the whole sequence output, which the heads do not need
 };
 
+/// In plans: the buffers of a BatchFeed.
+inline constexpr const char* kMicroBatchPart = "micro-batch";
+
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
 /// done; only losses() and the destructor wait.
 class PretrainingModel {
@@ -67,7 +70,9 @@ public:
     const Compute& compute() const { return compute_; }
     std::int64_t memory_bytes() const;
 
-    /// The bytes a model of these options will allocate where it runs, without allocating.
+    /// What a model of these options will allocate where it runs, without allocating: the tensors of its arena, and on a
+    /// device kMicroBatchPart.
+    static std::vector<ArenaPart> planned_parts(const BertConfig& config, const PretrainingOptions& options);
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
 
 private:

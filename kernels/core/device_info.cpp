@@ -16,14 +16,22 @@ int device_count() {
     return device_calls::count();
 }
 
-DeviceInfo use_device(int device) {
-    device_calls::use(device);
-    DeviceInfo info = device_calls::info(device);
+void require_usable(int device, const DeviceInfo& info) {
     if (info.compute_capability < kOldestComputeCapability) {
         fail(Fault::device, "device ", device, " (", info.name, ") has compute capability ",
              info.compute_capability / 10, ".", info.compute_capability % 10, "; Cloze needs 8.0 (A100) or newer");
     }
+}
+
+DeviceInfo use_device(int device) {
+    device_calls::use(device);
+    DeviceInfo info = device_calls::info(device);
+    require_usable(device, info);
     return info;
+}
+
+std::int64_t free_device_bytes() {
+    return device_calls::free_bytes();
 }
 
 const DeviceInfo& current_device() {

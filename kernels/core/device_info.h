@@ -23,9 +23,15 @@ const char* device_kind();
 /// Devices of this machine: 0 without a driver, without a device, and in a build without device code.
 int device_count();
 
+/// Throws Fault::device where `info`, of device number `device`, is older than kOldestComputeCapability.
+void require_usable(int device, const DeviceInfo& info);
+
 /// Makes `device` the one this thread commands. Ends with Fault::device, in one line that says what to do, when there
 /// is no such device, its driver is too old, or it is older than kOldestComputeCapability.
 DeviceInfo use_device(int device);
+
+/// Of the memory of the device this thread commands: what nobody has taken, this process included.
+std::int64_t free_device_bytes();
 
 /// The device this thread commands. The driver is asked once for each.
 const DeviceInfo& current_device();

@@ -48,4 +48,15 @@ __device__ inline std::uint32_t pack_bf16(float low, float high) {
 #endif
 }
 
+/// The same of what is positive; what is negative becomes 0.
+__device__ inline std::uint32_t pack_bf16_positive(float low, float high) {
+#ifdef CLOZE_EMULATED
+    return pack_bf16(low < 0 ? 0.0f : low, high < 0 ? 0.0f : high);
+#else
+    std::uint32_t pair;
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#endif
+}
+
 }  // namespace cloze

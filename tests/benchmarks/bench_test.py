@@ -80,6 +80,12 @@ def without_gpu(executable, folder):
     assert [row["key"] for row in found] == [adamw["key"]] and found[0]["peer_seconds"] == 2e-3
     assert json.loads(again.read_text())["ceilings"] == report["ceilings"]
 
+    seconds = [{"seconds": second, "flops_per_second": rate * 1e12, "clocks_power_temperature": f"14{second}5 MHz"}
+               for second, rate in ((1, 700), (2, 650), (3, 660))]
+    report_file.write_text(json.dumps(dict(report, sustained=seconds)))
+    printed = run(executable, "report", "--short", "--from", report_file)
+    assert "sustained product: 3 s, mean 670 TFLOP/s (650 to 700), at the end 1435 MHz" in printed, printed
+
     filtered = folder / "filtered.json"
     run(executable, "kernels", "--filter", "cross_entropy/loss/", "--json", filtered)
     assert {row["variant"] for row in sections_of(json.loads(filtered.read_text()))["kernels"]} == {"loss"}
@@ -113,8 +119,9 @@ def peers(executable, folder):
     run(executable, "kernels", "--json", cases)
     script = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "peers.py"
     run(sys.executable, script, "--cases", cases, "--json", answers, "--device", "cpu", "--budget", 500, "--sections",
-        "eager", "attention", "updates")
-    assert json.loads(answers.read_text())["failures"] == []
+        "eager", "attention", "updates", "cudnn")
+    report = json.loads(answers.read_text())
+    assert report["failures"] == [] and report["cudnn_graphs"] == "not measured: RuntimeError: no GPU"
     run(executable, "report", "--from", cases, "--peers", answers, "--json", joined)
     rows = sections_of(json.loads(joined.read_text()))["kernels"]
     assert {row["op"] for row in rows if "peer" in row} == OPS

@@ -123,8 +123,8 @@ Cluster* current_cluster();
 Thread* current_thread();
 Block& current_block();
 
-/// Stands first in every function that kernels call. The linker may give the emulator instrumented copies of inline
-/// library functions; while this lives, their calls are ignored.
+/// Stands first in every function that kernels call. While it lives, accesses are the emulator's own and not checked,
+/// should it call what is instrumented.
 class Emulating {
 public:
     Emulating() : thread_(*current_thread()) { ++thread_.emulating; }

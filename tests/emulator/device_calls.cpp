@@ -96,11 +96,17 @@ void launch_graph(void* graph, Stream) {
     (*static_cast<std::function<void()>*>(graph))();
 }
 
+void open_range(const char*) {}
+void close_range() noexcept {}
+
 const char* kind() {
     return "emulated";
 }
 int count() {
     return 1;
+}
+std::int64_t free_bytes() {
+    return emulated::free_device_bytes();
 }
 DeviceInfo info(int) {
     return {.name = "emulated device",
@@ -110,7 +116,7 @@ DeviceInfo info(int) {
             .memory_bytes = emulated::kDeviceBytes};
 }
 void use(int device) {
-    require(device == 0, "device ", device, " does not exist; the emulator has device 0");
+    if (device != 0) fail(Fault::device, "device ", device, " does not exist; the emulator has device 0 alone");
 }
 int current() {
     return 0;

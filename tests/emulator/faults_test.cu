@@ -8,6 +8,7 @@
 #include "kernels/device/shared.h"
 #include "kernels/device/vector.h"
 #include "tests/emulator/emulator.h"
+#include "tests/emulator/host_code.h"
 #include "tests/kernels/device/device_testing.h"
 
 using namespace cloze;
@@ -207,11 +208,25 @@ __global__ void copy_misaligned(float* out, const float* in) {
     out[thread_index()] = 0;
 }
 
-float host_value = 0;
+float host_value = 0, host_value_seen = 1;
 
 __global__ void write_host_memory(float* out, const float*) {
     host_value = 1;
     out[thread_index()] = 0;
+}
+
+// What a kernel calls is its own copy of an inline function; what the host's code calls is another.
+__global__ void read_host_memory_in_inline_function(float* out, const float*) {
+    out[thread_index()] = read_inline(host_value);
+}
+
+void read_host_memory() {
+    host_value_seen = host_value;
+}
+
+__global__ void let_the_host_read(float* out, const float*) {
+    out[thread_index()] = read_in_host_code(host_value);
+    if (thread_index() == 0) run_beside(read_host_memory);
 }
 
 // An array that may be in registers: the element behind its last.
@@ -299,9 +314,19 @@ TEST_CASE("accesses outside of a buffer, or misaligned, are refused with their p
     expect_fault(write_past_shared_memory, {"of shared memory, which has 1024 bytes", "faults_test.cu:"});
     expect_fault(copy_misaligned, {"not aligned to 16"}, {.shared_bytes = 2048});
     expect_fault(write_host_memory, {"host memory"});
+    expect_fault(read_host_memory_in_inline_function, {"reads 4 bytes of host memory", "host_code.h:"});
     expect_fault(index_past_registers, {"index 8 lies outside of an array, at tests/emulator/faults_test.cu:"});
     CHECK(host_value == 0);
     expect_fault(read_neighbour<true>, {"bytes of shared memory, a block has at most"}, {.shared_bytes = 300000});
+}
+
+TEST_CASE("what the host does while a kernel runs passes for no access of the kernel") {
+    for_schedules(schedules(), [] {
+        const DeviceVector<float> out(64);
+        launch("host_code", let_the_host_read, {.grid = {}, .threads = 64}, {}, out.data(), out.data());
+        CHECK(out.values() == std::vector<float>(64, 0.0f));
+    });
+    CHECK(host_value_seen == 0);
 }
 
 TEST_CASE("shared memory that nobody wrote is NaN, under other schedules huge") {

@@ -268,7 +268,7 @@ __global__ void release_before_wait(float* out, const __grid_constant__ TensorMa
             wgmma_wait<0>();
             wgmma_hold(d);
             if (waits) mbarrier_arrive(places.empty);
-            out[thread_index()] = d[0];
+            out[block_x() * kThreads + thread_index()] = d[0];
         }
     }
 }
@@ -341,6 +341,7 @@ TEST_CASE("right kernels of compute capability 9.0 give no report") {
     expect_none(store_tile<true, true, true>);
     expect_none(multiply<Product::right>);
     expect_none(release_before_wait<true>, {.threads = kThreads + 32});
+    expect_none(release_before_wait<true>, {.threads = kThreads + 32, .blocks = 4, .cluster = 2});
     expect_none(ask_for_registers<24, 240>, {.threads = 3 * kThreads});
     expect_none(read_next_block<Reach::right>, {.blocks = 4, .cluster = 2});
     expect_none(store_into_next_block<Reach::right>, {.blocks = 4, .cluster = 2});
@@ -386,7 +387,7 @@ TEST_CASE("registers of a wgmma are fenced before and left alone until the wait"
     expect_fault(multiply<Product::d_read_early>, {"d of a wgmma in flight is read before wgmma_wait()"});
     expect_fault(multiply<Product::d_written_early>, {"d of a wgmma in flight is written before wgmma_wait()"});
     expect_fault(multiply<Product::one_group_too_few>, {"d of a wgmma in flight is read before wgmma_wait()"});
-    expect_fault(multiply<Product::d_never_waited>, {"a wgmma of it has not been waited for"});
+    expect_fault(multiply<Product::d_never_waited>, {"returns while a wgmma is in flight"});
 }
 
 TEST_CASE("tiles of a wgmma are fenced, ordered and left alone until the wait") {

@@ -41,6 +41,7 @@ struct ByteHistory {
 
 using Knowledge = std::vector<std::uint32_t>;  // by actor: the latest known time; 0 behind the last
 
+inline constexpr int kWarpgroup = 128;
 inline constexpr int kMostRaceThreads = 3072;  // of a cluster, so that actors fit into a Stamp
 inline constexpr std::uint32_t kLatestTime = (1u << 18) - 1;
 
@@ -58,10 +59,18 @@ struct Meeting {
 
 class Clocks {
 public:
-    void start(int threads);
+    void start(int threads, int threads_of_block);
     int actor_of_stores(int t) const { return 4 * threads_ + t; }
     int actor_of_wgmma(int warpgroup) const { return 5 * threads_ + warpgroup; }
-    int actor_of_mbarrier(int index) const { return 5 * threads_ + (threads_ + 127) / 128 + index; }
+    int actor_of_mbarrier(int index) const { return 5 * threads_ + warpgroups() + index; }
+
+    int warpgroups() const { return threads_ / threads_of_block_ * warpgroups_of_block(); }
+    int warpgroup_of(int t) const {
+        return t / threads_of_block_ * warpgroups_of_block() + t % threads_of_block_ / kWarpgroup;
+    }
+    int first_thread_of(int warpgroup) const {
+        return warpgroup / warpgroups_of_block() * threads_of_block_ + warpgroup % warpgroups_of_block() * kWarpgroup;
+    }
 
     /// Thread `t` gives what it knows to a meeting, and a new time of its own begins.
     void release(int t, Meeting& meeting);
@@ -83,9 +92,9 @@ public:
 
     bool happened_before(const Stamp& earlier, int t) const;
 
-    /// What thread t knows, its own doings included; and what all of the threads [first, end) know.
-    Knowledge view(int t) const;
-    const Knowledge& common_view(int first, int end);
+    /// What thread t knows, its own doings included, until the next call; and what all threads of a warpgroup know.
+    const Knowledge& view(int t);
+    const Knowledge& common_view(int warpgroup);
 
     std::uint32_t cluster() const { return cluster_; }
     int threads() const { return threads_; }
@@ -102,10 +111,13 @@ private:
         Knowledge known;
     };
 
-    int threads_ = 0;
-    std::uint32_t cluster_ = 0;             // serial number of the present cluster
-    std::vector<ThreadClock> clock_;        // by thread
-    std::map<int, CommonView> common_;      // by first thread
+    int warpgroups_of_block() const { return (threads_of_block_ + kWarpgroup - 1) / kWarpgroup; }
+
+    int threads_ = 0, threads_of_block_ = 1;
+    std::uint32_t cluster_ = 0;         // serial number of the present cluster
+    std::vector<ThreadClock> clock_;    // by thread
+    std::map<int, CommonView> common_;  // by warpgroup
+    Knowledge view_;
     std::shared_ptr<Knowledge> merged_[3];  // the last two that acquire_more() has joined, and both together
 };
 

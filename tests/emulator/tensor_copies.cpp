@@ -147,14 +147,14 @@ Mbarrier& mbarrier_of_copy(std::uint32_t address, const char* operation, Site si
     Mbarrier& barrier = mbarrier_at(address, operation, from);
     if (!barrier.fenced) {
         fault(operation, " at ", site, ": missing fence: fence_mbarrier_init() behind the start of ",
-              describe_mbarrier(barrier.index));
+              MbarrierName{barrier});
     }
     return barrier;
 }
 
 void start(const EngineCopy& copy, Mbarrier& barrier, const void* from) {
     Cluster& cluster = *current_cluster();
-    const Knowledge view = cluster.clocks.view(current_thread()->slot);
+    const Knowledge& view = cluster.clocks.view(current_thread()->slot);
     const Stamp stamp = {cluster.clocks.cluster(),
                          static_cast<std::uint32_t>(cluster.clocks.actor_of_mbarrier(barrier.index)), barrier.phase + 1,
                          code_offset(from)};
@@ -256,7 +256,7 @@ void tensor_store(const TensorMap& map, int col, int row, std::uint32_t source, 
     require_aligned(source, box_alignment(matrix), "tensor_store", site);
     require_box(matrix, col, row, "tensor_store", site);
     StoreGroups& groups = groups_of(thread);
-    const Knowledge view = cluster.clocks.view(thread.slot);
+    const Knowledge& view = cluster.clocks.view(thread.slot);
     Stamp stamp = {cluster.clocks.cluster(), static_cast<std::uint32_t>(cluster.clocks.actor_of_stores(thread.slot)),
                    static_cast<std::uint32_t>(groups.open), code_offset(from)};
     check(at_shared_address(source), box_bytes(matrix), AccessKind::read, view, stamp, from);

@@ -67,7 +67,7 @@ void notice_exit(Thread& thread) {
                                ": other lanes wait there, but ", thread, " has returned");
     }
     for (const std::string& unfinished : {unfinished_stores(thread), unfinished_wgmma(thread)}) {
-        if (!unfinished.empty()) cluster.failure = text(unfinished, ", but ", thread, " has returned");
+        if (!unfinished.empty()) cluster.failure = text(thread, " returns while ", unfinished);
     }
     if (cluster.blocks.size() > 1) notice_exit_of_cluster(thread);
 }

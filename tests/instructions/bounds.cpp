@@ -56,19 +56,38 @@ double b_element(const std::uint32_t* words, int row, int column) {
     return half_of(words[2 * lane + word], row % 2);
 }
 
+/// `before` plus 16 products.
+template <typename Product>
+Bound bound_of_sum(double before, Product product) {
+    double exact = before, size = std::fabs(exact);
+    for (int k = 0; k < 16; ++k) {
+        exact += product(k);
+        size += std::fabs(product(k));
+    }
+    constexpr double kSmallest = 17 * 0x1p-149;  // each term may end below the smallest float
+    return {exact, std::isfinite(exact) ? 0x1p-20 * size + kSmallest : 0};
+}
+
 void append_bounds_of_product(std::vector<Bound>& bounds, const std::uint32_t* a) {
     const std::uint32_t* b = a + kMatrixAWords;
     const std::uint32_t* d = b + kMatrixBWords;
     for (int i = 0; i < kMatrixDWords; ++i) {
         const int lane = i / 4, row = lane / 4 + i % 4 / 2 * 8, column = 2 * (lane % 4) + i % 2;
-        double exact = float_of(d[i]), size = std::fabs(exact);
-        for (int k = 0; k < 16; ++k) {
-            const double product = a_element(a, row, k) * b_element(b, k, column);
-            exact += product;
-            size += std::fabs(product);
-        }
-        constexpr double kSmallest = 17 * 0x1p-149;  // each term may end below the smallest float
-        bounds.push_back({exact, std::isfinite(exact) ? 0x1p-20 * size + kSmallest : 0});
+        bounds.push_back(
+            bound_of_sum(float_of(d[i]), [&](int k) { return a_element(a, row, k) * b_element(b, k, column); }));
+    }
+}
+
+void append_bounds_of_tall_product(std::vector<Bound>& bounds, const std::uint32_t* a) {
+    const std::uint32_t* b = a + kTallAWords;
+    const std::uint32_t* d = b + kTallBWords;
+    const auto element = [](const std::uint32_t* rows, int row, int k) {
+        return half_of(rows[row * 8 + k / 2], k % 2);
+    };
+    for (int i = 0; i < kTallDWords; ++i) {
+        const int row = i / kTallColumns, column = i % kTallColumns;
+        bounds.push_back(
+            bound_of_sum(float_of(d[i]), [&](int k) { return element(a, row, k) * element(b, column, k); }));
     }
 }
 
@@ -89,12 +108,14 @@ bool Bound::holds(float result) const {
 std::vector<Bound> bounds_of(const Instruction& instruction, const std::vector<std::uint32_t>& inputs,
                              double rounding) {
     std::vector<Bound> bounds;
-    if (instruction.outputs == Outputs::product) {
-        for (std::size_t at = 0; at < inputs.size(); at += static_cast<std::size_t>(instruction.input_words)) {
-            append_bounds_of_product(bounds, inputs.data() + at);
-        }
-    } else {
+    if (instruction.outputs == Outputs::function) {
         for (const std::uint32_t input : inputs) bounds.push_back(bound_of_function(instruction.name, float_of(input)));
+    } else {
+        const auto append =
+            instruction.outputs == Outputs::product ? append_bounds_of_product : append_bounds_of_tall_product;
+        for (std::size_t at = 0; at < inputs.size(); at += static_cast<std::size_t>(instruction.input_words)) {
+            append(bounds, inputs.data() + at);
+        }
     }
     for (Bound& bound : bounds) {
         if (std::isfinite(bound.exact)) bound.allowed += rounding * std::fabs(bound.exact);

@@ -59,17 +59,25 @@ std::vector<std::string> broken_bounds(const Recordings& recordings, double roun
     return broken;
 }
 
+std::vector<std::string> not_recorded(const Recordings& recorded, const Recordings& here) {
+    std::vector<std::string> missing;
+    for (const Instruction& instruction : every_instruction()) {
+        if (find(recorded, instruction.name) == nullptr && find(here, instruction.name) != nullptr &&
+            instruction.is_on(recorded.compute_capability)) {
+            missing.push_back(instruction.name);
+        }
+    }
+    return missing;
+}
+
 std::vector<std::string> differing_bits(const Recordings& recorded, const Recordings& here) {
     std::vector<std::string> differing;
     for (const Instruction& instruction : every_instruction()) {
         const Recording* then = find(recorded, instruction.name);
         const Recording* now = find(here, instruction.name);
-        const bool too_new = instruction.compute_capability > recorded.compute_capability;
-        if (now == nullptr || (then == nullptr && too_new)) continue;
+        if (now == nullptr || then == nullptr) continue;
         std::string what;
-        if (then == nullptr) {
-            what = "is not recorded";
-        } else if (then->inputs_hash != now->inputs_hash) {
+        if (then->inputs_hash != now->inputs_hash) {
             what = "was recorded from other inputs";
         } else if (instruction.outputs == Outputs::exact) {
             what = differing_cases(*then, *now);

@@ -11,7 +11,10 @@ namespace cloze::instructions {
 /// Functions and products that leave their bounds: a line for each instruction. `rounding` as in bounds_of().
 std::vector<std::string> broken_bounds(const Recordings& recordings, double rounding);
 
-/// Exact instructions whose bits differ, and instructions that one side lacks or computed from other inputs.
+/// Instructions that the recorded device has and this one too, and that are not recorded: added since.
+std::vector<std::string> not_recorded(const Recordings& recorded, const Recordings& here);
+
+/// Exact instructions whose bits differ, and instructions that were computed from other inputs.
 std::vector<std::string> differing_bits(const Recordings& recorded, const Recordings& here);
 
 }  // namespace cloze::instructions

@@ -125,12 +125,30 @@ MatrixCase matrix_case(int case_number) {
     return kKinds[static_cast<std::size_t>(case_number) % std::size(kKinds)];
 }
 
-std::uint32_t matrix_word(PhiloxBits random, int case_number, int index) {
+namespace {
+
+std::uint32_t word_of_product(PhiloxBits random, int case_number, bool of_a, bool of_d) {
     const MatrixCase kind = matrix_case(case_number);
-    if (index >= kMatrixAWords + kMatrixBWords) return matrix_sum(random.word[0], random.word[1], kind);
-    const bool of_a = index < kMatrixAWords;
+    if (of_d) return matrix_sum(random.word[0], random.word[1], kind);
     return matrix_element(random.word[0], random.word[2], kind, of_a) |
            matrix_element(random.word[1], random.word[3], kind, of_a) << 16;
+}
+
+}  // namespace
+
+std::uint32_t matrix_word(PhiloxBits random, int case_number, int index) {
+    return word_of_product(random, case_number, index < kMatrixAWords, index >= kMatrixAWords + kMatrixBWords);
+}
+
+std::uint32_t tall_matrix_word(PhiloxBits random, int case_number, int index) {
+    return word_of_product(random, case_number, index < kTallAWords, index >= kTallAWords + kTallBWords);
+}
+
+std::uint32_t small_integers(PhiloxBits random, int, int) {
+    const auto half = [](std::uint32_t bits) {
+        return std::bit_cast<std::uint32_t>(static_cast<float>(in_range(bits, -8, 8))) >> 16;
+    };
+    return half(random.word[0]) | half(random.word[1]) << 16;
 }
 
 }  // namespace cloze::instructions

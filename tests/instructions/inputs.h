@@ -30,6 +30,17 @@ inline constexpr int kMatrixBWords = 32 * 2;
 inline constexpr int kMatrixDWords = 32 * 4;
 std::uint32_t matrix_word(PhiloxBits random, int case_number, int index);
 
+/// Two bf16 that are integers of -8 to 8.
+std::uint32_t small_integers(PhiloxBits random, int case_number, int index);
+
+/// Words of a wgmma: 64 rows of a with 16 bf16 each, 32 columns of b with 16 each, 64 rows of d with 32 f32 each.
+/// Alike.
+inline constexpr int kTallColumns = 32;
+inline constexpr int kTallAWords = 64 * 8;
+inline constexpr int kTallBWords = kTallColumns * 8;
+inline constexpr int kTallDWords = 64 * kTallColumns;
+std::uint32_t tall_matrix_word(PhiloxBits random, int case_number, int index);
+
 enum class MatrixCase {
     usual,       // exponents of -4 to 4; three of eight cases
     wide,        // exponents of -55 to 55

@@ -8,7 +8,8 @@ namespace cloze::instructions {
 
 std::vector<Instruction> every_instruction() {
     std::vector<Instruction> all = data_movement();
-    for (const auto& part : {between_lanes(), arithmetic()}) all.insert(all.end(), part.begin(), part.end());
+    for (const auto& part : {between_lanes(), arithmetic(), of_hopper()})
+        all.insert(all.end(), part.begin(), part.end());
     return all;
 }
 
@@ -30,11 +31,25 @@ std::vector<std::uint32_t> run(const Instruction& instruction, const std::vector
     const DeviceBuffer in(static_cast<std::int64_t>(4 * inputs.size())), out(4 * output_count);
     fill_bytes(out.address(), 0xff, out.bytes(), {});
     copy_to_device(in.address(), inputs.data(), in.bytes(), {});
-    launch("instructions", instruction.kernel,
-           {.grid = {.x = instruction.cases / kGridRows, .y = kGridRows},
-            .threads = instruction.threads,
-            .shared_bytes = instruction.shared_bytes},
-           {}, static_cast<std::uint32_t*>(out.address()), static_cast<const std::uint32_t*>(in.address()));
+    const LaunchShape shape{.grid = {.x = instruction.cases / kGridRows, .y = kGridRows},
+                            .threads = instruction.threads,
+                            .shared_bytes = instruction.shared_bytes,
+                            .cluster = instruction.cluster};
+    auto* to = static_cast<std::uint32_t*>(out.address());
+    const auto* from = static_cast<const std::uint32_t*>(in.address());
+    if (instruction.mapped_kernel != nullptr) {
+        const Boxes& boxes = instruction.boxes;
+        const Tensor matrix{boxes.of_outputs ? out.address() : in.address(),
+                            static_cast<std::int64_t>(instruction.cases) * boxes.case_rows,
+                            boxes.cols,
+                            boxes.cols,
+                            DType::bf16,
+                            Place::device};
+        launch("instructions", instruction.mapped_kernel, shape, {}, to, from,
+               tensor_map(matrix, boxes.box_rows, boxes.box_cols));
+    } else {
+        launch("instructions", instruction.kernel, shape, {}, to, from);
+    }
     std::vector<std::uint32_t> outputs(static_cast<std::size_t>(output_count));
     copy_to_host(outputs.data(), out.address(), out.bytes(), {});
     wait(Stream{});

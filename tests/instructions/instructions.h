@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/core/tensor_map.h"
 #include "tests/instructions/inputs.h"
 
 namespace cloze::instructions {
@@ -20,13 +21,24 @@ enum class Outputs {
     function,  // an approximate function of each input word: all results, within the error that kernels/device/math.h
                // states
     product,   // mma_m16n8k16: all results, within a fraction of the sum of the products' magnitudes
+    tall_product,  // the same of wgmma
 };
 
 using Kernel = void (*)(std::uint32_t* outputs, const std::uint32_t* inputs);
+using MappedKernel = void (*)(std::uint32_t* outputs, const std::uint32_t* inputs, TensorMap map);
+
+/// The inputs or outputs of all cases as a matrix of bf16, which the copy engine walks.
+struct Boxes {
+    int case_rows, cols;
+    int box_rows, box_cols;
+    bool of_outputs = false;
+};
 
 struct Instruction {
     std::string name;
-    Kernel kernel;
+    Kernel kernel = nullptr;
+    MappedKernel mapped_kernel = nullptr;  // instead of the other
+    Boxes boxes = {};
     int input_words;  // of a case
     int output_words;
     InputRule inputs = any_bits;
@@ -34,12 +46,18 @@ struct Instruction {
     int cases = 1024;
     int threads = 32;
     int shared_bytes = 0;
+    int cluster = 1;
     int compute_capability = 80;  // the oldest that has it
+    bool newer_have_it = true;
+    bool is_on(int capability) const {
+        return capability == compute_capability || (capability > compute_capability && newer_have_it);
+    }
 };
 
 std::vector<Instruction> data_movement();  // moves.cu
 std::vector<Instruction> between_lanes();  // lanes.cu
 std::vector<Instruction> arithmetic();     // arithmetic.cu
+std::vector<Instruction> of_hopper();      // hopper.cu
 
 std::vector<Instruction> every_instruction();
 

@@ -62,6 +62,13 @@ TEST_CASE("instructions do what a GPU recorded") {
     }
 }
 
+TEST_CASE("every instruction that a recorded GPU has is recorded") {
+    if (!device_or_skip()) return;
+    std::size_t missing = 0;
+    for (const fs::path& file : recorded_files()) missing += not_recorded(read_recordings(file), here()).size();
+    if (missing > 0) skip(std::to_string(missing) + " instructions are not recorded yet: bash tests/gpu.sh");
+}
+
 TEST_CASE("a recording comes back from its file, and equals what was recorded") {
     if (!device_or_skip()) return;
     const TemporaryFolder folder;
@@ -71,6 +78,7 @@ TEST_CASE("a recording comes back from its file, and equals what was recorded") 
     const Recordings again = read_recordings(file);
     CHECK(again.device == here().device);
     CHECK(again.recordings.size() == every_instruction().size());
+    CHECK(not_recorded(again, here()) == Lines{});
     CHECK(differing_bits(again, here()) == Lines{});
     CHECK(broken_bounds(again, kOwnRounding) == Lines{});
 }
@@ -88,7 +96,8 @@ TEST_CASE("a recording with one wrong output, of other inputs or without an inst
         ++wrong.recordings[i].inputs_hash;
         CHECK(differing_bits(wrong, here()) == Lines{here().recordings[i].name + ": was recorded from other inputs"});
         wrong.recordings.erase(wrong.recordings.begin() + static_cast<std::ptrdiff_t>(i));
-        CHECK(differing_bits(wrong, here()) == Lines{here().recordings[i].name + ": is not recorded"});
+        CHECK(not_recorded(wrong, here()) == Lines{here().recordings[i].name});
+        CHECK(differing_bits(wrong, here()) == Lines{});
     }
 }
 

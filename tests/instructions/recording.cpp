@@ -97,7 +97,7 @@ Recordings record_all() {
     const DeviceInfo device = use_device(0);
     Recordings all{device.name, device.compute_capability, {}};
     for (const Instruction& instruction : every_instruction()) {
-        if (instruction.compute_capability <= all.compute_capability) all.recordings.push_back(record(instruction));
+        if (instruction.is_on(all.compute_capability)) all.recordings.push_back(record(instruction));
     }
     return all;
 }

@@ -20,8 +20,8 @@ import re
 from pathlib import Path
 from typing import List, NamedTuple
 
-FINDINGS = ("wrong numbers", "other bits", "race", "race with a copy", "missing fence", "deadlock", "divergence", "stray access",
-            "misaligned access")
+FINDINGS = ("wrong numbers", "other bits", "race", "race with a copy", "missing fence", "deadlock", "divergence",
+            "stray access", "early access", "misaligned access")
 
 
 class ListError(Exception):

@@ -25,12 +25,13 @@ TIMEOUT_SECONDS = 120
 FAULTS = (
     ("missing fence", r"missing fence"),
     ("race with a copy", r"race on .* by a copy of thread"),
-    ("race", r"race on "),
+    ("race", r"race on |of a wgmma in flight|returns while (its|a|thread)|before it is known to run"),
     ("deadlock", r"deadlock in block"),
     ("divergence", r"divergent (warp|block)|has returned|are not whole warps|threads expected here"),
     ("misaligned access", r"not aligned to \d+"),
     ("stray access", r"(reads|writes) \d+ bytes (at byte|of host memory)|bytes of shared memory, a block has at most|"
      r"lies outside of an array"),
+    ("early access", r"before it has waited for the kernel before"),
 )
 
 

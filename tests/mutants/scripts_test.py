@@ -96,9 +96,14 @@ class Run(unittest.TestCase):
                 "x_test.cpp:9: failed: host.guards_hold() for: false": "stray access",
                 exception.format("race on shared memory byte 4: read by thread 1 at"): "race",
                 exception.format("race on shared memory byte 4: written by a copy of thread 1 at"): "race with a copy",
+                exception.format("missing fence on shared memory byte 0: written by thread 1 at"): "missing fence",
+                exception.format("d of a wgmma in flight is read before wgmma_wait(), at"): "race",
+                exception.format("thread 0 returns while its stores may still read shared memory"): "race",
+                exception.format("thread 0 returns while others of a divergent warpgroup wait"): "divergence",
                 exception.format("deadlock in block (0, 0); thread 0 has returned"): "deadlock",
                 exception.format("divergent warp: shuffle_xor at"): "divergence",
                 exception.format("reads 4 bytes at byte 8 of a device buffer"): "stray access",
+                exception.format("reads a device buffer before it has waited for the kernel before"): "early access",
                 exception.format("reads 16 bytes at byte 8 of a device buffer, which is not aligned to 16"):
                     "misaligned access",
                 exception.format("out of device memory"): "another exception"}.items():

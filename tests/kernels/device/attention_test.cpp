@@ -56,11 +56,7 @@ struct HostMemory {
 
 struct DeviceMemory {
     using Buffer = DeviceArray;
-    static const StepState* place(const StepState& state) {
-        static std::unique_ptr<DeviceVector<StepState>> copy;
-        copy = std::make_unique<DeviceVector<StepState>>(std::vector{state});
-        return copy->data();
-    }
+    static const StepState* place(const StepState& state) { return on_device(state); }
     static Array fetch(const DeviceArray& array) { return array.fetch(); }
 };
 

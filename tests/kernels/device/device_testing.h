@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <vector>
 
 #include "kernels/core/device_info.h"
 #include "kernels/core/device_memory.h"
 #include "tests/kernels/op_testing.h"
+#include "tests/support.h"
 
 namespace cloze::test {
 
@@ -28,6 +30,16 @@ bool hopper_or_skip();
 /// A buffer between canaries, full of NaN.
 DeviceBuffer guarded_buffer(std::int64_t bytes);
 
+/// What ~DeviceVector() and ~DeviceArray() look at: nothing has written around a buffer, an input included.
+inline void check_canaries(const DeviceBuffer& buffer) noexcept {
+    if (std::uncaught_exceptions() > 0) return;
+    try {
+        // Catch2 hears of failures alone: the last buffers go when it is no longer there.
+        if (!buffer.canaries_hold({})) FAIL_CHECK("something has written around a buffer");
+    } catch (...) {  // a device that has failed, which has been told
+    }
+}
+
 /// A vector on the device.
 template <typename T>
 class DeviceVector {
@@ -37,6 +49,8 @@ public:
     }
     explicit DeviceVector(std::int64_t count)
         : count_(count), buffer_(guarded_buffer(count * static_cast<std::int64_t>(sizeof(T)))) {}
+    DeviceVector(DeviceVector&&) = default;
+    ~DeviceVector() { check_canaries(buffer_); }
 
     T* data() const { return static_cast<T*>(buffer_.address()); }
     std::vector<T> values() const {
@@ -52,6 +66,14 @@ private:
     DeviceBuffer buffer_;
 };
 
+/// A copy of `value` on the device, until the case ends.
+template <typename T>
+const T* on_device(const T& value) {
+    auto copy = std::make_shared<DeviceVector<T>>(std::vector{value});
+    keep_until_case_ends(copy);
+    return copy->data();
+}
+
 /// A copy of an Array on the device; gaps between rows come along, and are checked when it is fetched.
 class DeviceArray {
 public:
@@ -60,6 +82,8 @@ public:
     }
     DeviceArray(DType dtype, std::int64_t rows, std::int64_t cols) : DeviceArray(Array(dtype, rows, cols)) {}
     DeviceArray(DType dtype, std::int64_t count) : DeviceArray(Array(dtype, count)) {}
+    DeviceArray(DeviceArray&&) = default;
+    ~DeviceArray() { check_canaries(buffer_); }
 
     Tensor tensor() const {
         Tensor view = array_.tensor();

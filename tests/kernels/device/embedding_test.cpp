@@ -121,9 +121,7 @@ struct DeviceMemory {
     using Buffer = DeviceArray;
     template <typename T>
     static const T* place(const T& value) {
-        static std::unique_ptr<DeviceVector<T>> copy;
-        copy = std::make_unique<DeviceVector<T>>(std::vector{value});
-        return copy->data();
+        return on_device(value);
     }
     static Array fetch(const DeviceArray& array) { return array.fetch(); }
 };

@@ -76,11 +76,7 @@ struct HostMemory {
 
 struct DeviceMemory {
     using Buffer = DeviceArray;
-    static const StepState* place(const StepState& state) {
-        static std::unique_ptr<DeviceVector<StepState>> copy;
-        copy = std::make_unique<DeviceVector<StepState>>(std::vector{state});
-        return copy->data();
-    }
+    static const StepState* place(const StepState& state) { return on_device(state); }
     static Array fetch(const DeviceArray& array) { return array.fetch(); }
 };
 
@@ -168,6 +164,7 @@ TEST_CASE("layer_norm on a device is as near to its definition as the plain loop
                                            {64, 264},
                                            {17, 512},
                                            {61, 768},
+                                           {5, 904},
                                            {65, 1024},
                                            {66, 1032}}) {
             check_near(Case(dtype, rows, hidden));
@@ -175,15 +172,14 @@ TEST_CASE("layer_norm on a device is as near to its definition as the plain loop
     }
 }
 
-TEST_CASE("layer_norm on a device is as near where a warp takes several rows, one of them too many") {
+TEST_CASE("layer_norm on a device is as near where many blocks have sums of columns") {
     if (!device_or_skip()) return;
     check_near(Case(DType::f32, 4517, 16));
-    check_near(Case(DType::f32, 2051, 16, {.residual = false, .sum_is_x = true}));
 }
 
 TEST_CASE("layer_norm on a device takes its statistics from the sum as kept") {
     if (!device_or_skip()) return;
-    for (const std::int64_t hidden : {24, 768, 1032}) {
+    for (const std::int64_t hidden : {24, 768, 904, 1032}) {
         const Result got = run<DeviceMemory>(Case(DType::bf16, 9, hidden), DType::bf16);
         for (std::int64_t row = 0; row < 9; ++row) {
             double sum = 0, square = 0;
@@ -198,7 +194,7 @@ TEST_CASE("layer_norm on a device takes its statistics from the sum as kept") {
 
 TEST_CASE("layer_norm on a device adds epsilon to the variance") {
     if (!device_or_skip()) return;
-    for (const std::int64_t hidden : {24, 768, 1032}) check_near(Case(DType::f32, 5, hidden, {.epsilon = 0.5}));
+    for (const std::int64_t hidden : {24, 904, 1032}) check_near(Case(DType::f32, 5, hidden, {.epsilon = 0.5}));
 }
 
 TEST_CASE("layer_norm on a device does without what is absent") {
@@ -214,7 +210,18 @@ TEST_CASE("layer_norm on a device does without what is absent") {
 
 TEST_CASE("layer_norm on a device works in place where the contract allows it") {
     if (!device_or_skip()) return;
-    for (const std::int64_t hidden : {136, 768, 1032}) {
+    for (const std::int64_t hidden : {136, 904, 1032}) {
+        const auto run_in_place = [&](Form form) {
+            return run<DeviceMemory>(Case(DType::bf16, 5, hidden, form), DType::bf16);
+        };
+        const Form alone = {.bias = false, .residual = false, .probability = 0},
+                   dropped = {.bias = false, .residual = false};
+        for (Form form :
+             {alone, dropped, Form{.residual = false, .probability = 0}, Form{.bias = false, .probability = 0}}) {
+            const Result apart = run_in_place(form);
+            form.sum_is_x = true;
+            CHECK(run_in_place(form).same_bits(apart));
+        }
         const Result apart = run<DeviceMemory>(Case(DType::bf16, 67, hidden), DType::bf16);
         for (const InPlace in_place : {InPlace::dx_is_dy, InPlace::dresidual_is_dy}) {
             const Case c(DType::bf16, 67, hidden, {.sum_is_x = true, .in_place = in_place});
@@ -225,7 +232,7 @@ TEST_CASE("layer_norm on a device works in place where the contract allows it") 
 
 TEST_CASE("layer_norm on a device has the same bits under every schedule") {
     if (!device_or_skip()) return;
-    for (const std::int64_t hidden : {136, 768, 1032}) {
+    for (const std::int64_t hidden : {136, 904, 1032}) {
         const Case c(DType::bf16, 67, hidden);
         const Result first = run<DeviceMemory>(c, DType::bf16);
         for_schedules(schedules(), [&] { CHECK(run<DeviceMemory>(c, DType::bf16).same_bits(first)); });
@@ -264,7 +271,7 @@ TEST_CASE("layer_norm on a device accepts no rows, and overwrites the gradients 
 
 TEST_CASE("layer_norm on a device keeps its digits on rows far from zero") {
     if (!device_or_skip()) return;
-    for (const std::int64_t hidden : {768, 1032}) {
+    for (const std::int64_t hidden : {768, 840, 1032}) {
         Case c(DType::f32, 2, hidden, {.bias = false, .residual = false, .probability = 0});
         for (std::int64_t i = 0; i < c.x.count(); ++i) c.x.set(i, 1000 + c.x[i]);
         check_near(c);

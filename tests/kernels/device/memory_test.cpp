@@ -24,6 +24,16 @@ TEST_CASE("a device tells what it can do, and one that does not exist is refused
     CHECK(error_of([] { use_device(device_count()); }).find("does not exist") != std::string::npos);
 }
 
+TEST_CASE("a device that is too old, and a machine that has none, are told in one line") {
+    const DeviceInfo old = {"Tesla V100", 70, 80, 96 * 1024, std::int64_t{1} << 34};
+    CHECK(error_of([&] { require_usable(1, old); }) ==
+          "device: device 1 (Tesla V100) has compute capability 7.0; Cloze needs 8.0 (A100) or newer");
+    if (device_count() > 0) return;
+    const std::string message = error_of([] { use_device(0); });
+    CHECK(message.find("device: no NVIDIA ") == 0);
+    CHECK(message.find("use the host") != std::string::npos);
+}
+
 TEST_CASE("bytes travel to the device, on it and back") {
     if (!device_or_skip()) return;
     const OwnedStream stream;
@@ -64,8 +74,17 @@ TEST_CASE("a checked buffer is full of NaN and tells when something wrote around
     wait(Stream{});
     for (const float value : values) CHECK(value != value);
     CHECK(buffer.canaries_hold({}));
-    fill_bytes(static_cast<char*>(buffer.address()) + 64, 0, 1, {});
-    CHECK(!buffer.canaries_hold({}));
+    for (const std::int64_t at : {-256, -1, 64, 64 + 255}) {
+        set_checked_memory(true);
+        DeviceBuffer other(64);
+        set_checked_memory(false);
+        fill_bytes(static_cast<char*>(other.address()) + at, 0, 1, {});
+        const DeviceBuffer moved = std::move(other);
+        CHECK(!moved.canaries_hold({}));
+    }
+    CHECK(buffer.canaries_hold({}));
+    const DeviceBuffer unchecked(64);
+    CHECK(unchecked.canaries_hold({}));
 }
 
 TEST_CASE("a buffer is seen as a tensor on the device, if it is large enough") {
@@ -101,7 +120,7 @@ TEST_CASE("an error while a graph is recorded reaches the caller, and the stream
     const DeviceBuffer buffer(64);
     const auto broken = [&] {
         fill_bytes(buffer.address(), 1, 64, stream);
-        throw Error(Fault::input, "broken");
+        throw Error(Fault::usage, "broken");
     };
     CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
     fill_bytes(buffer.address(), 2, 64, stream);

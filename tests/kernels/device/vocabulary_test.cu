@@ -83,8 +83,9 @@ __global__ void load_first(float* y, const T* x, int wanted) {
     store8(y + i, load8_or_zero(thread_index() < wanted, x + i));
 }
 
-__global__ void round_pairs(std::uint32_t* pair, const float* x) {
+__global__ void round_pairs(std::uint32_t* pair, std::uint32_t* positive, const float* x) {
     pair[flat_index()] = pack_bf16(x[2 * flat_index()], x[2 * flat_index() + 1]);
+    positive[flat_index()] = pack_bf16_positive(x[2 * flat_index()], x[2 * flat_index() + 1]);
 }
 
 __global__ void copy_vectors(float* y, float* twice, const float* x) {
@@ -295,11 +296,13 @@ TEST_CASE("floats are rounded to bf16 to nearest even, NaN to 0x7fff") {
                              -3.4e38f, INFINITY, -INFINITY,   NAN,         NAN,         1e-40f,      0x1p-126f};
     std::copy(std::begin(special), std::end(special), x.begin());
     const DeviceVector<float> in(x);
-    const DeviceVector<std::uint32_t> out(32);
-    launch("test", round_pairs, {.grid = {}, .threads = 32}, {}, out.data(), in.data());
+    const DeviceVector<std::uint32_t> out(32), positive(32);
+    launch("test", round_pairs, {.grid = {}, .threads = 32}, {}, out.data(), positive.data(), in.data());
     for (std::size_t i = 0; i < 64; ++i) {
         const std::uint32_t expected = x[i] != x[i] ? 0x7fffu : bf16(x[i]).bits;
         CHECK((out.values()[i / 2] >> (16 * (i % 2)) & 0xffffu) == expected);
+        if (x[i] == 0) continue;  // of either sign
+        CHECK((positive.values()[i / 2] >> (16 * (i % 2)) & 0xffffu) == (x[i] < 0 ? 0 : expected));
     }
 }
 
@@ -344,5 +347,7 @@ TEST_CASE("a launch that is impossible is refused with op, shape and place, and 
     CHECK(message({.grid = {.x = 0}, .threads = 32}) == "");
     CHECK(message({.grid = {}, .threads = 48}).find("usage: test: a launch of 1 x 1 blocks of 48 threads") == 0);
     CHECK(message({.grid = {.y = 65536}, .threads = 32}).find("vocabulary_test.cu:") != std::string::npos);
-    CHECK(message({.grid = {}, .threads = 32, .shared_bytes = 1 << 20}).find("device: test: ") == 0);
+    const std::string refused = message({.grid = {}, .threads = 32, .shared_bytes = 1 << 20});  // by the device
+    CHECK(refused.find("device: test: ") == 0);
+    CHECK(refused.find("vocabulary_test.cu:") != std::string::npos);
 }

@@ -23,7 +23,7 @@ template <int columns, int bytes_of_row, bool a_is_mn_major, bool b_is_mn_major>
 struct Form {
     static constexpr int n = columns;
     static constexpr int row_bytes = bytes_of_row;
-    [[maybe_unused]] static constexpr bool a_mn = a_is_mn_major, b_mn = b_is_mn_major;
+    static constexpr bool a_mn = a_is_mn_major, b_mn = b_is_mn_major;
     static constexpr int box_cols = row_bytes / 2;
 };
 
@@ -97,6 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 // d = a b with a [64, 64] in registers. b is written by the threads.
 template <typename Form>
 __global__ void __launch_bounds__(kThreads, 1) multiply_registers(float* d, const bf16* a, const bf16* b) {
+    static_assert(!Form::a_mn, "registers hold rows of a");
     constexpr int b_rows = Form::b_mn ? kDepth : Form::n, b_cols = Form::b_mn ? Form::n : kDepth;
     unsigned char* tile = SharedArena().take<unsigned char>(2 * Form::n * kDepth, 1024);
     for (int i = thread_index(); i < b_rows * b_cols; i += kThreads) {
