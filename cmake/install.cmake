@@ -57,7 +57,9 @@ if(CLOZE_ENGINE)
         engine/train/checkpoint.h
         engine/train/evaluation.h
         engine/train/fill_mask.h
+        engine/train/plan.h
         engine/train/run.h
+        engine/train/step_profile.h
         engine/train/trainer.h)
 endif()
 install(CODE "
