@@ -122,7 +122,7 @@ TEST_CASE("an error while a graph is recorded reaches the caller, and the stream
         fill_bytes(buffer.address(), 1, 64, stream);
         throw Error(Fault::usage, "broken");
     };
-    CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
+    CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "usage: broken");
     fill_bytes(buffer.address(), 2, 64, stream);
     wait(stream);
 }
