@@ -5,6 +5,7 @@
 #include "kernels/core/device_info.h"
 #include "kernels/core/graph.h"
 #include "kernels/core/launch_log.h"
+#include "kernels/core/named_range.h"
 #include "kernels/cast.h"
 #include "kernels/core/stream.h"
 #include "tests/kernels/device/device_testing.h"
@@ -138,11 +139,18 @@ TEST_CASE("a log notes each launch of its thread while it lives") {
     };
     launches();
     const LaunchLog log;
-    launches();
+    {
+        const NamedRange range("fills");
+        launches();
+    }
+    CHECK(std::string(NamedRange::current()).empty());
     const auto entries = log.entries();
     REQUIRE(entries.size() == 2);
     for (const LaunchLog::Entry& entry : entries) {
         CHECK(entry.op == "fill");
+        CHECK(entry.range == "fills");
         CHECK(entry.seconds >= 0);
     }
+    CHECK(entries[0].start == 0);
+    CHECK(entries[1].start == Approx(entries[0].seconds));
 }
