@@ -104,16 +104,14 @@ void add_recipe_flags(CLI::App& app, PlanArguments& a) {
     value("--optimizer", a.optimizer, "adamw or lamb", "NAME");
     value("--next-sentence", a.next_sentence, "nsp: pairs and their head; none", "KIND");
     value("--masked-lm-prob", recipe.samples.masked_lm_prob, "Share of tokens to predict", "X");
+    value("--seed", recipe.samples.seed, "Of the samples", "N")->transform(whole_number<std::uint64_t>(0));
     value("--threads", a.threads, "That read the data; 0: all cores", "N")->transform(whole_number(0, kMostThreads));
 }
 
 void add_card_flags(CLI::App& app, PlanArguments& a) {
     std::string cards;
     for (const DeviceProfile& profile : device_profiles()) cards += (cards.empty() ? "" : ", ") + profile.card;
-    app.add_option("--card", a.card, cards + "; all when not given")
-        ->type_name("NAME")
-        ->group("Card")
-        ->check(some_name());
+    app.add_option("--card", a.card, cards + " [all]")->type_name("NAME")->group("Card")->check(some_name());
     app.add_option("--memory-gib", a.memory_gib, "What the run may fill, instead of a card's")
         ->type_name("X")
         ->group("Card")

@@ -64,12 +64,6 @@ std::int64_t bytes_of(const BatchCapacity& capacity) {
     return (capacity.masked + capacity.sequences) * 8;
 }
 
-/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
-std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
-    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
-    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
-}
-
 /// The one layout of a model's memory, walked twice: to measure and to bind.
 struct Layout {
     Activations activations;
@@ -84,6 +78,11 @@ Layout lay_out(Arena& arena, const BertConfig& config, const PretrainingOptions&
 }
 
 }  // namespace
+
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
+    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
+    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
+}
 
 LossSums& LossSums::operator+=(const LossSums& other) {
     masked_loss += other.masked_loss;

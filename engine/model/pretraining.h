@@ -40,6 +40,9 @@ struct PretrainingOptions {
 /// In plans: the buffers of a BatchFeed.
 inline constexpr const char* kMicroBatchPart = "micro-batch";
 
+/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options);
+
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
 /// done; only losses() and the destructor wait.
 class PretrainingModel {
@@ -70,8 +73,8 @@ public:
     const Compute& compute() const { return compute_; }
     std::int64_t memory_bytes() const;
 
-    /// What a model of these options will allocate where it runs, without allocating: the tensors of its arena, and on a
-    /// device kMicroBatchPart.
+    /// What a model of these options will allocate where it runs, without allocating: the tensors of its arena, and on
+    /// a device kMicroBatchPart.
     static std::vector<ArenaPart> planned_parts(const BertConfig& config, const PretrainingOptions& options);
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
 

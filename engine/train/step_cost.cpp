@@ -70,6 +70,7 @@ struct Sizes {
 
 Sizes sizes_of(const StepWork& work) {
     const PretrainingOptions& model = work.trainer.model;
+    const std::int64_t rows = head_rows(work.config, model);
     return {.tokens = model.capacity.tokens,
             .sequences = model.capacity.sequences,
             .masked = model.capacity.masked,
@@ -78,11 +79,11 @@ Sizes sizes_of(const StepWork& work) {
             .heads = work.config.num_attention_heads,
             .vocabulary = padded_vocabulary(work.config),
             .layers = work.config.num_hidden_layers,
-            .last_rows = work.head_rows == 0 ? model.capacity.tokens : work.head_rows,
+            .last_rows = rows == 0 ? model.capacity.tokens : rows,
             .pairs = std::llround(work.pairs),
             .working = model.working,
             .next_sentence = model.next_sentence,
-            .only_head_rows = work.head_rows != 0};
+            .only_head_rows = rows != 0};
 }
 
 /// Two gathers or scatters of the rows that heads read: the masked ones, then [CLS].

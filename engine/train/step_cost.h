@@ -24,8 +24,7 @@ struct OpCost {
 struct StepWork {
     BertConfig config;
     TrainerOptions trainer;
-    double pairs;                // visible (query, key) pairs of a micro-batch, on average
-    std::int64_t head_rows = 0;  // of the last layer that go on behind attention; 0: all
+    double pairs;  // visible (query, key) pairs of a micro-batch, on average
 };
 
 /// Pairs of a micro-batch of sequences of one length.

@@ -44,10 +44,11 @@ struct Process {
 };
 
 Process process_now() {
-    Process now{.locale = std::setlocale(LC_ALL, nullptr),
-                .folder = fs::current_path(),
-                .open_files = entries_of("/proc/self/fd"),
-                .rounding = std::fegetround()};
+    Process now{};
+    now.locale = std::setlocale(LC_ALL, nullptr);
+    now.folder = fs::current_path();
+    now.open_files = entries_of("/proc/self/fd");
+    now.rounding = std::fegetround();
     sigset_t blocked;
     pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
     for (int number = 1; number < NSIG; ++number) {
