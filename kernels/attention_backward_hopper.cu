@@ -97,7 +97,7 @@ __device__ void load(const Tiles& tiles, const Arguments& a) {
     }
 }
 
-// ---- Helpers: what is made of a tile of queries once, for both score groups. A warp takes every third tile.
+// ---- Helpers: what is made of a tile of queries once, for both score groups. Each warp takes every third tile.
 
 /// Rows [first, end) of a tile become zero: what lies behind a sequence may be anything.
 template <int kDim>
@@ -119,20 +119,6 @@ __device__ float row_product(const std::uint32_t* dout, const std::uint32_t* y, 
         for (int c = 0; c < kPieceColumns; ++c) sum = fmaf(left[c], right[c], sum);
     }
     return sum;
-}
-
-constexpr int kLaneRows = kQueries / kWarpThreads;
-
-/// Of the rows from `at` on that are a lane's, as soon as may be: the loads are under way while it draws. Deltas are
-/// those that it has written itself.
-__device__ inline void read_statistics(float (&log_sum_exp)[kLaneRows], float (&delta)[kLaneRows], const Arguments& a,
-                                       std::int64_t at, int queries, bool first_visit) {
-#pragma unroll
-    for (int i = 0; i < kLaneRows; ++i) {
-        const int row = i * kWarpThreads + thread_index_here() % kWarpThreads;
-        log_sum_exp[i] = row < queries ? a.log_sum_exp[at + row] : -kInfinity;
-        delta[i] = row < queries && !first_visit ? a.delta[at + row] : 0.0f;
-    }
 }
 
 /// Everything for a tile of queries and one of keys that needs no wgmma, by a warp; then the stage is ready.
@@ -187,9 +173,11 @@ __device__ void help(const Tiles& tiles, const Arguments& a) {
             const int last = head_here<kDim>(tiles, a.packing, turn).last_query_tile(key_tile);
             int tile = head_here<kDim>(tiles, a.packing, turn).first_query_tile(key_tile);
             for (; tile <= last; ++tile, stage.next()) {
-                wait_for<Slots::stage_empty>(tiles, stage);  // each of them: phases must not pass by unseen
-                if (tile % kHelpers != thread_index_here() / kWarpThreads - 1) continue;
-                prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
+                wait_for<Slots::stage_empty>(tiles, stage);
+                if (helper_of(turn, tile) == thread_index_here() / kWarpThreads - 1) {
+                    prepare<kDim, kDrops>(tiles, a, turn, tile, key_tile, stage, keys);
+                }
+                arrive_at<Slots::stage_empty>(tiles, stage);  // else phases could pass by unseen
             }
         }
         arrive_at<Slots::head_empty>(tiles, turn);

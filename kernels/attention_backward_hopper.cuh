@@ -72,9 +72,9 @@ struct BarrierRow {
 CLOZE_HD constexpr BarrierRow barrier_row(Slots which) {
     constexpr int kScoreWarps = kScoreGroups * kGroupWarps;
     switch (which) {
-        case Slots::stage_full: return {0, kStages, 1};             // the loader, and its bytes
-        case Slots::stage_ready: return {4, kStages, 1};            // a helper
-        case Slots::stage_empty: return {8, kStages, kScoreWarps};  // which have waited for the helper
+        case Slots::stage_full: return {0, kStages, 1};   // the loader, and its bytes
+        case Slots::stage_ready: return {4, kStages, 1};  // a helper
+        case Slots::stage_empty: return {8, kStages, kHelpers + kScoreWarps};
         case Slots::keys_full: return {12, kKeyTiles, 1};
         case Slots::keys_empty: return {14, kKeyTiles, kScoreWarps + kGroupWarps};
         case Slots::scores_full: return {16, kScoreTiles, kScoreWarps};
@@ -265,6 +265,27 @@ __device__ inline void write_gradient(bf16* destination, std::int64_t stride, in
 __device__ inline int first_row_of_thread() {
     const int thread = thread_index_here() % kGroupThreads;
     return thread / kWarpThreads * 16 + lane_group(thread);
+}
+
+// ---- What helpers need.
+
+/// Which helper takes a tile of queries, in all of its key tiles.
+__device__ inline int helper_of(const HeadTurn& turn, int query_tile) {
+    return static_cast<int>((turn.count + static_cast<unsigned>(query_tile)) % kHelpers);
+}
+
+inline constexpr int kLaneRows = kQueries / kWarpThreads;  // of a tile of queries, a lane's
+
+/// Of the rows from `at` on that are a lane's, as soon as may be: the loads are under way while it draws. Deltas are
+/// those that it has written itself.
+__device__ inline void read_statistics(float (&log_sum_exp)[kLaneRows], float (&delta)[kLaneRows], const Arguments& a,
+                                       std::int64_t at, int queries, bool first_visit) {
+#pragma unroll
+    for (int i = 0; i < kLaneRows; ++i) {
+        const int row = i * kWarpThreads + thread_index_here() % kWarpThreads;
+        log_sum_exp[i] = row < queries ? a.log_sum_exp[at + row] : -kInfinity;
+        delta[i] = row < queries && !first_visit ? a.delta[at + row] : 0.0f;
+    }
 }
 
 // ---- Dropout and derivatives.

@@ -113,17 +113,12 @@ __device__ inline void write_column_partial(float* partial, const Floats8& sum, 
     partial[block_y() * shape.cols + column] = total;
 }
 
-inline LaunchShape column_block_launch(ColumnShape shape) {
-    return {.grid = {.x = divide_up(shape.cols, kBlockColumns), .y = divide_up(shape.rows, kRowsPerChunk)},
-            .threads = kColumnBlockThreads};
-}
-
-/// The same with the shared memory of RowsInFlight<T, matrices> and write_column_partial().
+/// Of such blocks, with the shared memory of RowsInFlight<T, matrices> and write_column_partial().
 template <typename T>
 LaunchShape column_partial_launch(ColumnShape shape, int matrices) {
-    LaunchShape launch = column_block_launch(shape);
-    launch.shared_bytes = column_shared_size<T>(matrices).bytes();
-    return launch;
+    return {.grid = {.x = divide_up(shape.cols, kBlockColumns), .y = divide_up(shape.rows, kRowsPerChunk)},
+            .threads = kColumnBlockThreads,
+            .shared_bytes = column_shared_size<T>(matrices).bytes()};
 }
 
 }  // namespace cloze

@@ -41,7 +41,7 @@ Remote::Remote(std::uint32_t address, Site site) : thread_(*current_thread()) {
         const int threads = cluster.run->threads;
         Block& block = cluster.blocks[static_cast<std::size_t>(rank)];
         if (block.live == 0) fault("block ", rank, " of the cluster, which is reached at ", site, ", has returned");
-        const Knowledge known = cluster.clocks.view(thread_.slot);
+        const Knowledge& known = cluster.clocks.view(thread_.slot);
         const auto first = known.begin() + rank * threads;
         if (std::none_of(first, first + threads, [](std::uint32_t time) { return time > 0; })) {
             fault("block ", rank, " of the cluster is reached at ", site, " before it is known to run: cluster_wait()");

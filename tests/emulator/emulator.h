@@ -1,10 +1,16 @@
-// The host emulator: runs a grid of CUDA threads as fibers, one block after the other, on one host thread, and looks
-// for what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot. Its parts:
+// The host emulator: runs a grid of CUDA threads as fibers, one block or cluster after the other, on one host thread,
+// and looks for what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot.
+// Parts:
 //
 //   fiber         stacks and switches
-//   block         threads of a block, their order, barriers, deadlock
-//   warp          collectives: shuffles, ballot, mma.sync, ldmatrix
-//   copies        cp.async as an actor of its own
+//   block         threads of a block or cluster, their order, deadlock
+//   warp          barriers, and collectives: shuffles, ballot
+//   matrix        mma.sync, ldmatrix
+//   cluster       blocks that reach each other's shared memory
+//   copies        cp.async as an actor of its own; so are
+//   tensor_copies     the copy engine's, and
+//   wgmma             products of warpgroups
+//   mbarriers     phases of arrivals and landed bytes
 //   memory        device and shared memory: who may touch what
 //   races         who may touch it when
 //   access_counts bank conflicts and uncoalesced accesses, for tests to read
@@ -19,8 +25,8 @@
 namespace cloze::emulated {
 
 struct Settings {
-    /// Order of blocks and threads, and when asynchronous copies land. 0: ascending, copies at once. 1: descending,
-    /// copies as late as allowed. Else: pseudo-random, with switches at every emulated operation.
+    /// Order of blocks and threads, and when copies and products happen. 0: ascending, at once. 1: descending, as late
+    /// as allowed. Else: pseudo-random, with switches at every emulated operation.
     std::uint64_t seed = 0;
     bool find_races = true;
     /// Fills access_counts(): about twice as slow.

@@ -29,7 +29,7 @@ void end_phase(Mbarrier& barrier) {
     Cluster& cluster = *current_cluster();
     const int under_way = copies_under_way(barrier.index);
     if (under_way > 0) {
-        std::string what = text("the phase of ", describe_mbarrier(barrier.index), " ends while ", under_way,
+        std::string what = text("the phase of ", MbarrierName{barrier}, " ends while ", under_way,
                                 " of its copies are still under way: too few bytes were announced");
         if (current_thread() != nullptr) end_launch(std::move(what));
         cluster.failure = std::move(what);
@@ -54,7 +54,7 @@ void end_phase_if_complete(Mbarrier& barrier) {
 
 void arrive(Mbarrier& barrier, int bytes, const char* operation, Site site) {
     if (barrier.missing == 0) {
-        fault(operation, " at ", site, ": ", describe_mbarrier(barrier.index), " has all ", barrier.arrivals,
+        fault(operation, " at ", site, ": ", MbarrierName{barrier}, " has all ", barrier.arrivals,
               " arrivals of this phase and waits for ", barrier.bytes, " bytes");
     }
     current_cluster()->clocks.release(current_thread()->slot, barrier.meeting);
@@ -71,7 +71,7 @@ Mbarrier& mbarrier_at(std::uint32_t address, const char* operation, const void* 
     if (barrier == nullptr) fault(operation, ": byte ", shared_offset(address), " of shared memory is no mbarrier");
     std::uint64_t mark;
     std::memcpy(&mark, at_shared_address(address), sizeof mark);
-    if (mark != mark_of(*barrier)) fault(operation, ": ", describe_mbarrier(barrier->index), " has been overwritten");
+    if (mark != mark_of(*barrier)) fault(operation, ": ", MbarrierName{*barrier}, " has been overwritten");
     return *barrier;
 }
 
@@ -80,16 +80,16 @@ void land_bytes(Mbarrier& barrier, std::int64_t bytes) {
     end_phase_if_complete(barrier);
 }
 
-std::string describe_mbarrier(int index) {
-    const Cluster& cluster = *current_cluster();
-    const Mbarrier& barrier = cluster.mbarriers[static_cast<std::size_t>(index)];
-    const std::string of = cluster.blocks.size() == 1 ? "" : text(" of block ", barrier.rank, " of the cluster");
-    return text("the mbarrier at byte ", shared_offset(barrier.address), " of shared memory", of);
+std::ostream& operator<<(std::ostream& out, MbarrierName name) {
+    out << "the mbarrier at byte " << shared_offset(name.barrier.address) << " of shared memory";
+    if (current_cluster()->blocks.size() > 1) out << " of block " << name.barrier.rank << " of the cluster";
+    return out;
 }
 
-std::string describe_phase(const Mbarrier& barrier) {
-    return text(describe_mbarrier(barrier.index), " (its phase ", barrier.phase, " lacks ", barrier.missing,
-                " arrivals and ", barrier.bytes, " bytes)");
+std::ostream& operator<<(std::ostream& out, MbarrierPhase phase) {
+    const Mbarrier& barrier = phase.barrier;
+    return out << MbarrierName{barrier} << " (its phase " << barrier.phase << " lacks " << barrier.missing
+               << " arrivals and " << barrier.bytes << " bytes)";
 }
 
 void fence_mbarriers_of(int slot) {
@@ -101,11 +101,11 @@ void fence_mbarriers_of(int slot) {
 std::string unfinished_mbarriers() {
     for (const Mbarrier& barrier : current_cluster()->mbarriers) {
         if (barrier.bytes != 0) {
-            return text("the block ends with other bytes landed than announced at ", describe_phase(barrier));
+            return text("the block ends with other bytes landed than announced at ", MbarrierPhase{barrier});
         }
         if (barrier.copies_until > barrier.waited_until) {
             return text("the block ends, and nobody has waited for the copies of phase ", barrier.copies_until - 1,
-                        " of ", describe_mbarrier(barrier.index));
+                        " of ", MbarrierName{barrier});
         }
     }
     return "";
@@ -170,7 +170,7 @@ void mbarrier_arrive_remote(std::uint32_t address, Site site) {
     if (barrier.rank != current_thread()->rank) {
         if (!barrier.fenced) {
             fault("mbarrier_arrive_remote at ", site, ": nobody has called fence_mbarrier_init() behind the start of ",
-                  describe_mbarrier(barrier.index));
+                  MbarrierName{barrier});
         }
         barrier.remote = true;
     }
@@ -189,7 +189,7 @@ void mbarrier_wait(std::uint32_t address, int parity, bool of_cluster, Site site
         sleep({"mbarrier", site, &barrier});
     }
     if (barrier.remote && !of_cluster) {
-        fault("mbarrier_wait at ", site, ": threads of other blocks arrive at ", describe_mbarrier(barrier.index),
+        fault("mbarrier_wait at ", site, ": threads of other blocks arrive at ", MbarrierName{barrier},
               "; mbarrier_wait_cluster() sees what they wrote");
     }
     barrier.waited_until = barrier.phase;

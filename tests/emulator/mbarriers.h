@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -39,10 +40,16 @@ Mbarrier& mbarrier_at(std::uint32_t address, const char* operation, const void* 
 /// What a copy has brought. Needs no running thread.
 void land_bytes(Mbarrier& barrier, std::int64_t bytes);
 
-/// "the mbarrier at byte 512 of shared memory", for that with this index.
-std::string describe_mbarrier(int index);
-/// What its running phase lacks.
-std::string describe_phase(const Mbarrier& barrier);
+/// "the mbarrier at byte 512 of shared memory"; and with what its running phase lacks. To be streamed, since nothing
+/// that owns memory may live where a launch can end.
+struct MbarrierName {
+    const Mbarrier& barrier;
+};
+struct MbarrierPhase {
+    const Mbarrier& barrier;
+};
+std::ostream& operator<<(std::ostream& out, MbarrierName name);
+std::ostream& operator<<(std::ostream& out, MbarrierPhase phase);
 
 /// Its initialisations so far are seen by the copy engine, as thread `slot` has fenced them.
 void fence_mbarriers_of(int slot);

@@ -36,11 +36,12 @@ void begin_launch_of_races() {
     first_cluster_of_launch = last_cluster + 1;
 }
 
-void Clocks::start(int threads) {
+void Clocks::start(int threads, int threads_of_block) {
     threads_ = threads;
+    threads_of_block_ = threads_of_block;
     cluster_ = ++last_cluster;
     const auto nothing = std::make_shared<Knowledge>(static_cast<std::size_t>(2 * threads), 0);
-    clock_.assign(static_cast<std::size_t>(threads), {1, 0, 0, 0, nothing});
+    clock_.assign(static_cast<std::size_t>(threads), {1, 0, 0, nothing});
     common_.clear();
     for (auto& merged : merged_) merged.reset();
 }
@@ -55,8 +56,7 @@ void Clocks::release(int t, Meeting& meeting) {
     meeting.merged_last = clock.known;
     raise_time(*meeting.known, t, clock.time);
     raise_time(*meeting.known, threads_ + t, clock.landed);
-    raise_time(*meeting.known, actor_of_stores(t), clock.stores_read);
-    raise_time(*meeting.known, actor_of_wgmma(t / 128), clock.wgmma_ended);
+    raise_time(*meeting.known, actor_of_wgmma(warpgroup_of(t)), clock.wgmma_ended);
     if (++clock.time == kLatestTime) fault("the emulator's clock of the thread runs over: too many barriers");
 }
 
@@ -101,9 +101,6 @@ Stamp Clocks::stamp_of_copy(int t, int group, std::uint32_t code) const {
 void Clocks::copies_landed(int t, int group) {
     clock_[static_cast<std::size_t>(t)].landed = static_cast<std::uint32_t>(group);
 }
-void Clocks::stores_read(int t, int group) {
-    clock_[static_cast<std::size_t>(t)].stores_read = static_cast<std::uint32_t>(group);
-}
 void Clocks::wgmma_ended(int t, int group) {
     clock_[static_cast<std::size_t>(t)].wgmma_ended = static_cast<std::uint32_t>(group);
 }
@@ -116,21 +113,20 @@ bool Clocks::happened_before(const Stamp& earlier, int t) const {
     if (actor == t) return true;
     if (actor == threads_ + t) return earlier.time <= clock.landed;
     if (earlier.time <= known_time(*clock.known, earlier.actor)) return true;
-    if (actor == actor_of_stores(t)) return earlier.time <= clock.stores_read;
-    return actor == actor_of_wgmma(t / 128) && earlier.time <= clock.wgmma_ended;
+    return actor == actor_of_wgmma(warpgroup_of(t)) && earlier.time <= clock.wgmma_ended;
 }
 
-Knowledge Clocks::view(int t) const {
+const Knowledge& Clocks::view(int t) {
     const ThreadClock& clock = clock_[static_cast<std::size_t>(t)];
-    Knowledge view = *clock.known;
-    raise_time(view, t, clock.time);
-    raise_time(view, threads_ + t, clock.landed);
-    raise_time(view, actor_of_stores(t), clock.stores_read);
-    raise_time(view, actor_of_wgmma(t / 128), clock.wgmma_ended);
-    return view;
+    view_ = *clock.known;
+    raise_time(view_, t, clock.time);
+    raise_time(view_, threads_ + t, clock.landed);
+    raise_time(view_, actor_of_wgmma(warpgroup_of(t)), clock.wgmma_ended);
+    return view_;
 }
 
-const Knowledge& Clocks::common_view(int first, int end) {
+const Knowledge& Clocks::common_view(int warpgroup) {
+    const int first = first_thread_of(warpgroup), end = first + kWarpgroup;
     std::vector<std::shared_ptr<Knowledge>> of;
     std::uint32_t ended = kLatestTime;
     for (int t = first; t < end; ++t) {
@@ -138,7 +134,7 @@ const Knowledge& Clocks::common_view(int first, int end) {
         if (of.empty() || of.back() != clock.known) of.push_back(clock.known);
         ended = std::min(ended, clock.wgmma_ended);
     }
-    CommonView& common = common_[first];
+    CommonView& common = common_[warpgroup];
     if (common.of != of || common.wgmma_ended != ended) {
         common.known = *of.front();
         for (const auto& known : of) {
@@ -147,7 +143,7 @@ const Knowledge& Clocks::common_view(int first, int end) {
                 common.known[i] = std::min(common.known[i], (*known)[i]);
             }
         }
-        raise_time(common.known, actor_of_wgmma(first / 128), ended);
+        raise_time(common.known, actor_of_wgmma(warpgroup), ended);
         common.of = std::move(of);
         common.wgmma_ended = ended;
     }
@@ -174,13 +170,13 @@ std::string describe_actor(const Stamp& stamp) {
         who = describe_thread(actor);
     } else if (actor < 2 * threads) {
         who = text("a copy of ", describe_thread(actor - threads));
-    } else if (actor < clocks.actor_of_wgmma(0)) {
-        who = text("a store of the copy engine for ", describe_thread(actor - clocks.actor_of_stores(0)));
     } else if (actor < clocks.actor_of_mbarrier(0)) {
-        const int first = (actor - clocks.actor_of_wgmma(0)) * 128;
+        const int first = clocks.first_thread_of(actor - clocks.actor_of_wgmma(0));
         who = text("a wgmma of the warpgroup of ", describe_thread(first));
     } else {
-        who = text("a copy of the copy engine for ", describe_mbarrier(actor - clocks.actor_of_mbarrier(0)));
+        who = text(
+            "a copy of the copy engine for ",
+            MbarrierName{current_cluster()->mbarriers[static_cast<std::size_t>(actor - clocks.actor_of_mbarrier(0))]});
     }
     return text(who, " at ", code_place(stamp.code));
 }

@@ -6,8 +6,7 @@
 //
 //   thread t                    t         its time counts its releases and fences
 //   its copies by cp.async      n + t     the number of the group
-//   its stores by the engine    4 n + t   the number of the group
-//   wgmma of a warpgroup        5 n + w   the number of the group
+//   wgmma of a warpgroup        4 n + w   the number of the group
 //   the engine's copies that    after     the phase that they belong to, from 1 on
 //     arrive at an mbarrier
 //
@@ -41,6 +40,7 @@ struct ByteHistory {
 
 using Knowledge = std::vector<std::uint32_t>;  // by actor: the latest known time; 0 behind the last
 
+inline constexpr int kWarpgroup = 128;
 inline constexpr int kMostRaceThreads = 3072;  // of a cluster, so that actors fit into a Stamp
 inline constexpr std::uint32_t kLatestTime = (1u << 18) - 1;
 
@@ -58,10 +58,17 @@ struct Meeting {
 
 class Clocks {
 public:
-    void start(int threads);
-    int actor_of_stores(int t) const { return 4 * threads_ + t; }
-    int actor_of_wgmma(int warpgroup) const { return 5 * threads_ + warpgroup; }
-    int actor_of_mbarrier(int index) const { return 5 * threads_ + (threads_ + 127) / 128 + index; }
+    void start(int threads, int threads_of_block);
+    int actor_of_wgmma(int warpgroup) const { return 4 * threads_ + warpgroup; }
+    int actor_of_mbarrier(int index) const { return 4 * threads_ + warpgroups() + index; }
+
+    int warpgroups() const { return threads_ / threads_of_block_ * warpgroups_of_block(); }
+    int warpgroup_of(int t) const {
+        return t / threads_of_block_ * warpgroups_of_block() + t % threads_of_block_ / kWarpgroup;
+    }
+    int first_thread_of(int warpgroup) const {
+        return warpgroup / warpgroups_of_block() * threads_of_block_ + warpgroup % warpgroups_of_block() * kWarpgroup;
+    }
 
     /// Thread `t` gives what it knows to a meeting, and a new time of its own begins.
     void release(int t, Meeting& meeting);
@@ -77,15 +84,14 @@ public:
     Stamp stamp_of_copy(int t, int group, std::uint32_t code) const;
     /// Thread t knows that its groups up to `group` have landed.
     void copies_landed(int t, int group);
-    /// The same of its stores that have read their source, and of the wgmma of its warpgroup.
-    void stores_read(int t, int group);
+    /// The same of the wgmma of its warpgroup.
     void wgmma_ended(int t, int group);
 
     bool happened_before(const Stamp& earlier, int t) const;
 
-    /// What thread t knows, its own doings included; and what all of the threads [first, end) know.
-    Knowledge view(int t) const;
-    const Knowledge& common_view(int first, int end);
+    /// What thread t knows, its own doings included, until the next call; and what all threads of a warpgroup know.
+    const Knowledge& view(int t);
+    const Knowledge& common_view(int warpgroup);
 
     std::uint32_t cluster() const { return cluster_; }
     int threads() const { return threads_; }
@@ -93,7 +99,7 @@ public:
 private:
     struct ThreadClock {
         std::uint32_t time = 1;
-        std::uint32_t landed = 0, stores_read = 0, wgmma_ended = 0;
+        std::uint32_t landed = 0, wgmma_ended = 0;
         std::shared_ptr<Knowledge> known;
     };
     struct CommonView {
@@ -102,10 +108,13 @@ private:
         Knowledge known;
     };
 
-    int threads_ = 0;
-    std::uint32_t cluster_ = 0;             // serial number of the present cluster
-    std::vector<ThreadClock> clock_;        // by thread
-    std::map<int, CommonView> common_;      // by first thread
+    int warpgroups_of_block() const { return (threads_of_block_ + kWarpgroup - 1) / kWarpgroup; }
+
+    int threads_ = 0, threads_of_block_ = 1;
+    std::uint32_t cluster_ = 0;         // serial number of the present cluster
+    std::vector<ThreadClock> clock_;    // by thread
+    std::map<int, CommonView> common_;  // by warpgroup
+    Knowledge view_;
     std::shared_ptr<Knowledge> merged_[3];  // the last two that acquire_more() has joined, and both together
 };
 

@@ -24,7 +24,12 @@ constexpr char kWait[] = "wgmma_wait";
 constexpr char kRegisters[] = "raise_registers or lower_registers";
 
 Warpgroup& warpgroup_of(const Thread& thread) {
-    return current_cluster()->warpgroups[static_cast<std::size_t>(thread.slot / kWarpgroup)];
+    Cluster& cluster = *current_cluster();
+    return cluster.warpgroups[static_cast<std::size_t>(cluster.clocks.warpgroup_of(thread.slot))];
+}
+/// Slot of the first thread of the warpgroup.
+int first_of(const Thread& thread) {
+    return thread.slot - thread.index % kWarpgroup;
 }
 Thread& thread_of(int first, int i) {
     return current_cluster()->threads[static_cast<std::size_t>(first + i)];
@@ -145,8 +150,8 @@ void check_descriptor(std::uint64_t descriptor, const Tile& tile, const char* wh
     const std::uint32_t in_row = tile.start % (8 * tile.row_bytes);
     const auto row = static_cast<std::uint32_t>(2 * (tile.mn_major ? tile.extent : kDepth));
     if (in_row + std::min(row, tile.row_bytes) > tile.row_bytes) {
-        fault("wgmma at ", site, ": the tile of ", which, " starts ", in_row, " bytes behind a multiple of ",
-              8 * tile.row_bytes, ", so that its rows do not lie as they are swizzled");
+        fault("wgmma at ", site, ": the tile of ", which, " is not aligned to ", 8 * tile.row_bytes, ": it starts ",
+              in_row, " bytes behind, so that its rows do not lie as they are swizzled");
     }
 }
 
@@ -291,13 +296,12 @@ Accumulators& accumulators_of(Warpgroup& warpgroup, int first, Site site) {
 void issue(Warpgroup& warpgroup, Site site, const void* from) {
     Cluster& cluster = *current_cluster();
     const Thread& thread = *current_thread();
-    const int first = thread.slot / kWarpgroup * kWarpgroup;
+    const int first = first_of(thread), number = cluster.clocks.warpgroup_of(thread.slot);
     check_same_call(warpgroup, site);
     const Wgmma& call = call_of(warpgroup, 0);
     const int group = warpgroup.open_group[0];
-    const Knowledge& view = cluster.clocks.common_view(first, first + kWarpgroup);
-    const Stamp stamp = {cluster.clocks.cluster(),
-                         static_cast<std::uint32_t>(cluster.clocks.actor_of_wgmma(first / kWarpgroup)),
+    const Knowledge& view = cluster.clocks.common_view(number);
+    const Stamp stamp = {cluster.clocks.cluster(), static_cast<std::uint32_t>(cluster.clocks.actor_of_wgmma(number)),
                          static_cast<std::uint32_t>(group), code_offset(from)};
     const Tile b = tile_of(call.b, call.b_mn_major, call.n), a = tile_of(call.a, call.a_mn_major, kRows);
     check_descriptor(call.b, b, "b", site);
@@ -389,9 +393,9 @@ bool execute_one_wgmma(Cluster& cluster) {
 
 std::string unfinished_wgmma(const Thread& thread) {
     const Warpgroup& warpgroup = warpgroup_of(thread);
-    if (warpgroup.arrived > 0) return text("wgmma at ", warpgroup.site, ": other threads of the warpgroup wait there");
+    if (warpgroup.arrived > 0) return text("others of a divergent warpgroup wait in wgmma at ", warpgroup.site);
     if (thread.registers == nullptr || thread.registers->in_flight.empty()) return "";
-    return "a wgmma of it has not been waited for";
+    return "a wgmma is in flight: wgmma_wait<0>()";
 }
 
 void wgmma(const Wgmma& call, Site site) {
@@ -400,7 +404,7 @@ void wgmma(const Wgmma& call, Site site) {
     const void* from = __builtin_return_address(0);
     Cluster& cluster = *current_cluster();
     Thread& thread = *current_thread();
-    const int first = thread.slot / kWarpgroup * kWarpgroup;
+    const int first = first_of(thread);
     if (thread.index / kWarpgroup * kWarpgroup + kWarpgroup > cluster.run->threads) {
         fault("wgmma at ", site, ": the block has no four warps from warp ", thread.index / kWarpgroup * 4, " on");
     }
@@ -440,7 +444,7 @@ void wgmma_fence(Site site) {
 void wgmma_commit(Site site) {
     gather(kCommit, site, nullptr, [](const std::array<void*, kWarp>&) {
         const Thread& thread = *current_thread();
-        ++warpgroup_of(thread).open_group[static_cast<std::size_t>(thread.warp_slot() % 4)];
+        ++warpgroup_of(thread).open_group[static_cast<std::size_t>(thread.warp() % 4)];
     });
 }
 
@@ -448,7 +452,7 @@ void wgmma_wait(int pending_groups, Site site) {
     gather(kWait, site, &pending_groups, [](const std::array<void*, kWarp>& posted) {
         const Thread& thread = *current_thread();
         Warpgroup& warpgroup = warpgroup_of(thread);
-        const int warp = thread.warp_slot() % 4, first = thread.slot / kWarpgroup * kWarpgroup;
+        const int warp = thread.warp() % 4, first = first_of(thread);
         const int ended = warpgroup.open_group[static_cast<std::size_t>(warp)] - 1 - *static_cast<int*>(posted[0]);
         if (ended <= 0) return;
         deliver(warpgroup, first, warp, ended);

@@ -19,8 +19,6 @@ namespace cloze::emulated {
 struct Cluster;
 struct Thread;
 
-inline constexpr int kWarpgroup = 128;
-
 /// Which words of a thread's stack, where g++ keeps what nvcc keeps in registers, it has touched since its last
 /// wgmma_fence(), and which belong to a wgmma that it has not waited for.
 struct RegisterLog {

@@ -93,7 +93,6 @@ __global__ void __launch_bounds__(kWarpgroup, 1) multiply(std::uint32_t* out, co
 
 // Inputs and outputs as tests/instructions/inputs.h lays out a tall product: one instruction, of any numbers.
 __global__ void __launch_bounds__(kWarpgroup, 1) add_tall_product(std::uint32_t* out, const std::uint32_t* in) {
-    using Narrow = Form<kTallColumns, 128, false, false, true>;
     in += case_index() * (kTallAWords + kTallBWords + kTallDWords);
     out += case_index() * kTallDWords;
     std::uint32_t* b = SharedArena().take<std::uint32_t>(kTallColumns * 32, 1024);
@@ -112,7 +111,7 @@ __global__ void __launch_bounds__(kWarpgroup, 1) add_tall_product(std::uint32_t*
     float d[kTallColumns / 2];
     for (int i = 0; i < kTallColumns / 2; ++i) d[i] = float_of_bits(in[kTallAWords + kTallBWords + place(i)]);
     wgmma_fence();
-    wgmma_m64<kTallColumns, false>(d, words, part<Narrow>(b, kTallColumns, false, 0), true);
+    wgmma_m64<kTallColumns, false>(d, words, descriptor_128(shared_address(b), 0, 1024), true);
     wgmma_commit();
     wgmma_wait<0>();
     wgmma_hold(d);
@@ -144,24 +143,6 @@ __global__ void copy_box(std::uint32_t* out, const std::uint32_t* in, const __gr
     block_barrier();  // the mbarrier is ready
     mbarrier_wait(full, 0);
     for (int i = thread_index(); i < kBoxWords; i += 32) out[case_index() * kBoxWords + i] = tile[i];
-}
-
-template <int box_cols>
-__global__ void store_box(std::uint32_t*, const std::uint32_t* in, const __grid_constant__ TensorMap map) {
-    constexpr Boxes kBoxes = box_cols == 64 ? kWideBoxes : kNarrowBoxes;
-    constexpr int kBoxWords = kBoxes.box_rows * kBoxes.box_cols / 2;
-    in += case_index() * kBoxWords;
-    std::uint32_t* tile = SharedArena().take<std::uint32_t>(kBoxWords, 1024);
-    for (int i = thread_index(); i < kBoxWords; i += 32) tile[i] = in[i];
-    fence_async_shared();
-    warp_barrier();  // the tile is written, and the engine sees it
-    if (thread_index() != 0) return;
-    const int row = static_cast<int>(in[0] % (kBoxes.case_rows - kBoxes.box_rows + 1u));
-    const int steps = (kBoxes.cols + box_cols) / 8 - 1;
-    const int col = (static_cast<int>(in[1] % static_cast<std::uint32_t>(steps)) + 1) * 8 - box_cols;
-    tensor_store(map, col, static_cast<int>(case_index()) * kBoxes.case_rows + row, shared_address(tile));
-    commit_stores();
-    wait_for_stores_read<0>();
 }
 
 constexpr int kBulkWords = 128;
@@ -238,21 +219,6 @@ Instruction copy_of(const char* name, Boxes boxes) {
             .newer_have_it = false};
 }
 
-template <int box_cols>
-Instruction store_of(const char* name, Boxes boxes) {
-    const int box_words = boxes.box_rows * boxes.box_cols / 2;
-    boxes.of_outputs = true;
-    return {.name = name,
-            .mapped_kernel = store_box<box_cols>,
-            .boxes = boxes,
-            .input_words = box_words,
-            .output_words = boxes.case_rows * boxes.cols / 2,
-            .cases = 256,
-            .shared_bytes = 4 * box_words,
-            .compute_capability = kHopper,
-            .newer_have_it = false};
-}
-
 std::vector<Instruction> products() {
     return {
         product_of<Form<64, 128, false, false, false>>("wgmma of 64 columns, a and b K-major"),
@@ -290,8 +256,6 @@ std::vector<Instruction> of_hopper() {
          .newer_have_it = false},
         copy_of<64>("tensor_copy of rows of 128 bytes", kWideBoxes),
         copy_of<32>("tensor_copy of rows of 64 bytes", kNarrowBoxes),
-        store_of<64>("tensor_store of rows of 128 bytes", kWideBoxes),
-        store_of<32>("tensor_store of rows of 64 bytes", kNarrowBoxes),
         {.name = "copy_bulk",
          .kernel = copy_some,
          .input_words = kBulkWords + 4,

@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 120
 FAULTS = (
     ("missing fence", r"missing fence"),
     ("race with a copy", r"race on .* by a copy of (thread|the copy engine)"),
-    ("race", r"race on "),
+    ("race", r"race on |of a wgmma in flight|returns while (its|a|thread)|before it is known to run"),
     ("deadlock", r"deadlock in block"),
     ("divergence", r"divergent (warp|block)|has returned|are not whole warps|threads expected here"),
     ("misaligned access", r"not aligned to \d+"),
