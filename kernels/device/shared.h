@@ -37,18 +37,6 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
 #endif
 }
 
-/// A word of shared memory, read where the call stands: behind what was started before it. What follows from it is then
-/// computed meanwhile, and not, as the compiler might like, before the start.
-__device__ inline std::uint32_t load_shared_here(const std::uint32_t* word) {
-    std::uint32_t value;
-#ifdef CLOZE_EMULATED
-    emulated::load(&value, word, sizeof value);
-#else
-    asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(value) : "r"(shared_address(word)) : "memory");
-#endif
-    return value;
-}
-
 /// Adds up what a kernel carves.
 class SharedSize {
 public:
