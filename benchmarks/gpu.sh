@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Measures Cloze on the GPU of this machine: copies, kernels, matrix products, one of them for a minute with clocks and
-# power, and PyTorch beside them.
+# power, whole training steps, and PyTorch beside them.
 #
-#   bash benchmarks/gpu.sh            everything, in less than seven minutes
+#   bash benchmarks/gpu.sh            everything, in less than ten minutes
 #   bash benchmarks/gpu.sh --quick    BERT-large at one size, the minute cut to ten seconds
 #
-# Builds what it needs in build-gpu-benchmarks/ (nvcc, cmake and a C++ compiler; Ninja where it is there; none of the
-# libraries of the training engine). Results go to the folder $OUT, or results/: copy.json, kernels.json, gemm.json,
-# sustained.json, peers.json, roofline.svg and benchmarks.log. $COMMIT is noted where git is not at hand. A stage that
+# Builds what it needs in build-gpu-benchmarks/ (nvcc, cmake and a C++ compiler; Ninja where it is there; for the steps the
+# libraries of the engine, which may lie in .carry/, see tests/carry.sh). Results go to the folder $OUT, or results/:
+# copy.json, kernels.json, gemm.json, sustained.json, peers.json, steps.json, roofline.svg and benchmarks.log. $COMMIT is noted where git is not at hand. A stage that
 # fails or takes too long is reported and costs no other. Exit code 1: some stage failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +16,7 @@ readonly BUILD=build-gpu-benchmarks
 CORES=$(nproc)
 readonly CORES
 readonly SLOWNESS=$((CORES < 16 ? (16 + CORES - 1) / CORES : 1))  # limits are for 16 cores
-deadline=$((360 * SLOWNESS))                                      # seconds since the start
+deadline=$((560 * SLOWNESS))                                      # seconds since the start
 results=${OUT:-results}
 log=$results/benchmarks.log
 commit=${COMMIT:-$(cat .carry/commit 2>/dev/null || git describe --always --dirty 2>/dev/null || echo unknown)}
@@ -74,9 +74,10 @@ PYTHON
 build() {
     local generator=()
     if command -v ninja >/dev/null; then generator=(-G Ninja); fi
-    cmake -S . -B "$BUILD" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCLOZE_ENGINE=OFF -DCLOZE_TESTS=OFF \
-        -DCLOZE_CUDA=ON "-DCLOZE_CUDA_ARCHITECTURES=$(architecture)" "-DCLOZE_CUBLAS_ROOT=$(cublas_of_python)" &&
-        cmake --build "$BUILD" --target cloze-bench -j "$CORES"
+    cmake -S . -B "$BUILD" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release "-DCLOZE_ENGINE=$1" -DCLOZE_TESTS=OFF \
+        -DCLOZE_CUDA=ON "-DCLOZE_CUDA_ARCHITECTURES=$(architecture)" "-DCLOZE_CUBLAS_ROOT=$(cublas_of_python)" \
+        "-DCMAKE_PREFIX_PATH=$PWD/.carry" &&
+        cmake --build "$BUILD" --target "$2" -j "$CORES"
 }
 
 bench() { "$BUILD/bin/cloze-bench" "$@" --commit "$commit"; }
@@ -101,14 +102,14 @@ main() {
     esac
     export PATH=$PATH:/usr/local/nvidia/bin:/usr/local/cuda/bin
     mkdir -p "$results" || return 1
-    rm -f "$results"/{copy,kernels,gemm,sustained,peers}.json "$results"/roofline.svg
+    rm -f "$results"/{copy,kernels,gemm,sustained,peers,steps}.json "$results"/roofline.svg
     : >"$log" || return 1
     nvidia-smi >>"$log" 2>&1 || echo "nvidia-smi does not answer" >>"$log"
 
     # timeout runs programs, not functions; these are the script's own, in a shell of their own.
     export BUILD CORES commit
     export -f build bench architecture cublas_of_python
-    if stage build 160 bash -c build; then
+    if stage build 160 bash -c 'build "$@"' - OFF cloze-bench; then
         local report=("$results/kernels.json" --json "$results/kernels.json" --svg "$results/roofline.svg")
         stage copy 20 bash -c 'bench "$@"' - copy --json "$results/copy.json" "${quick[@]}"
         stage kernels 70 bash -c 'bench "$@"' - kernels --json "$results/kernels.json" "${quick[@]}"
@@ -118,6 +119,10 @@ main() {
             --json "$results/sustained.json"
         stage peers 120 python3 benchmarks/peers.py --cases "$results/kernels.json" --json "$results/peers.json" \
             "${quick[@]}"
+        if stage "build of steps" 90 bash -c 'build "$@"' - ON device_step; then
+            stage steps 300 python3 benchmarks/device_steps.py --device-step "$BUILD/bin/device_step" \
+                --json "$results/steps.json" --commit "$commit" "${quick[@]}"
+        fi
         local peers=()
         if [ -s "$results/peers.json" ]; then peers=(--peers "$results/peers.json"); fi
         deadline=$((deadline + 15 * SLOWNESS)) # kept back for what was measured to be seen

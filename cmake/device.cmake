@@ -35,14 +35,13 @@ endif()
 # cuBLASLt comes with the CUDA toolkit, or with a Python package that has no name without a version.
 set(CLOZE_CUBLAS_ROOT "" CACHE PATH "Folder with include/ and lib/ of cuBLASLt, for a CUDA toolkit without it")
 if(CLOZE_CUDA)
-    find_path(CUBLASLT_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CLOZE_CUBLAS_ROOT}/include)
-    find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
-        HINTS ${CUDAToolkit_LIBRARY_DIR} ${CLOZE_CUBLAS_ROOT}/lib)
-    if(CUBLASLT_INCLUDE_DIR AND CUBLASLT_LIBRARY)
-        add_library(cloze_cublaslt INTERFACE)
-        target_include_directories(cloze_cublaslt SYSTEM INTERFACE
-            ${CUBLASLT_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
-        target_link_libraries(cloze_cublaslt INTERFACE ${CUBLASLT_LIBRARY})
+    cloze_find_library(cloze_cublaslt CUBLASLT
+        HEADER cublasLt.h
+        NAMES cublasLt libcublasLt.so.13 libcublasLt.so.12
+        HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_LIBRARY_DIR}
+              ${CLOZE_CUBLAS_ROOT}/include ${CLOZE_CUBLAS_ROOT}/lib)
+    if(TARGET cloze_cublaslt)
+        target_include_directories(cloze_cublaslt SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
     endif()
 endif()
 

@@ -23,9 +23,14 @@ if(CLOZE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${CLOZE_CCACHE})
 endif()
 
-# Everything a room's targets share; each room links it.
+include(GNUInstallDirs)
+
+# Everything a room's targets share; each room links it. Who links the installed libraries gets the includes and C++20,
+# and keeps compiler flags of their own.
 add_library(cloze_settings INTERFACE)
-target_include_directories(cloze_settings INTERFACE ${PROJECT_SOURCE_DIR})
+target_include_directories(cloze_settings INTERFACE
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/cloze>)
+target_compile_features(cloze_settings INTERFACE cxx_std_20)
 # Without OpenMP its vector pragmas still count, and the others are ignored without a word.
 set(host_options -Wall -Wextra -Wmissing-field-initializers -Wno-unknown-pragmas -march=${CLOZE_HOST_ARCH} -fopenmp-simd)
 if(CLOZE_WERROR)
@@ -36,4 +41,4 @@ if(CLOZE_SANITIZE)
     list(APPEND host_options -fsanitize=${CLOZE_SANITIZE} -fno-omit-frame-pointer -Wno-maybe-uninitialized)
     target_link_options(cloze_settings INTERFACE -fsanitize=${CLOZE_SANITIZE})
 endif()
-target_compile_options(cloze_settings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${host_options}>")
+target_compile_options(cloze_settings INTERFACE "$<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:${host_options}>>")

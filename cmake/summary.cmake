@@ -3,7 +3,7 @@
 message(STATUS "Cloze ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, -march=${CLOZE_HOST_ARCH}")
 if(NOT CLOZE_ENGINE)
     message(STATUS "  no engine and no command line: CLOZE_ENGINE is off")
-elseif(dnnl_FOUND)
+elseif(TARGET cloze_onednn)
     message(STATUS "  host matrix products: oneDNN")
 else()
     message(STATUS "  host matrix products: plain loops, about 10x slower (oneDNN needs libdnnl-dev and OpenMP)")

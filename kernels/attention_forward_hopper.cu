@@ -4,25 +4,21 @@
 // the other, each of its two warpgroups 64 of them; one more warp finds the work and asks for tiles, ahead of those who
 // compute. Why these:
 //
-//   four warpgroups   each a plain chain of products, exponentials, products. While one of them waits for its scores
-//                     another multiplies and two take exponentials; the hardware picks, nothing
-//                     makes them take turns.
+//   four warpgroups   each a plain chain of products, exponentials, products. While one waits for its scores, another
+//                     multiplies and two take exponentials; nothing makes them take turns but the hardware.
 //   128 queries       few rows are idle where sequences are short; keys and values are read again for every 128.
-//   64 keys           scores 32, y 32 and probabilities 16 registers a thread, of 112. A Philox call serves 16 queries
-//   x
-//                     64 keys.
+//   64 keys           scores 32, y 32 and probabilities 16 registers a thread, of 112. A Philox call serves 16
+//                     queries x 64 keys.
 //   no maximum        probabilities are 2^(score - base) with a base that is a row's largest score of the first keys
-//   that
 //                     it sees. Floats have the same precision wherever they lie: later scores may exceed the base by
 //                     2^36, which the sum of a tile tells afterwards. Then, which is seldom, base and sums are raised
 //                     and the tile is taken again.
+//   dropout           its bits are drawn while the tensor cores multiply, and wait in shared memory.
 //   y                 goes through the tile of queries, 16 rows a warp, so that whole rows are written.
 //
 // Budget of a multiprocessor for 128 x 128 scores of 64 columns (4.2 MFLOP), in cycles: tensor cores 1,024, shared
-// memory 770 for wgmma's operands, exponentials 1,024, instructions of a scheduler 760, with dropout 1,360; 32 KiB from
-// the second-level cache. Predicted of an H200 at 1.9 GHz, before any was measured: 2,000 cycles, with dropout 2,500,
-// or 525 and 420 TFLOP/s for long sequences; 460 and 370 at 512, where a unit of work begins and ends every 8 tiles; at
-// 128 memory's limit of 273 to 90 %.
+// memory 1,020, exponentials 1,024, instructions of a scheduler 770, with dropout 1,490; 32 KiB from the second-level
+// cache. docs/kernels.md has more, what was predicted and what was measured.
 //
 // Tested by tests/kernels/device/attention_test.cpp.
 #include <algorithm>
@@ -43,24 +39,24 @@ namespace cloze {
 
 namespace attention::hopper_forward {
 
-constexpr int kTeams = 2;
-constexpr int kWarpgroups = 2;  // of a team, besides its warp that asks
-constexpr int kWarpgroupThreads = 4 * kWarpThreads;
-constexpr int kRows = 64;  // queries of a warpgroup
-constexpr int kWarpRows = 16;
-constexpr int kQueries = kWarpgroups * kRows;
-constexpr int kKeys = kDropoutKeys;
-constexpr int kKeyOctets = kKeys / 8;
-constexpr int kTeamThreads = kWarpgroups * kWarpgroupThreads;
-constexpr int kTeamWarps = kTeamThreads / kWarpThreads;
-constexpr int kThreads = kTeams * kTeamThreads + kWarpgroupThreads;
-constexpr int kComputeRegisters = 112;  // 4 of these and 32 are no more than 5 of the 96 that a thread starts with
-constexpr int kAskRegisters = 32;
-constexpr int kStages = 4;               // of keys and values
-constexpr int kQueryStages = 2;          // of queries, and of what says whose they are
-constexpr int kTailBarrier = 1;          // and one more for each team
-constexpr float kMostTileSum = 0x1p40f;  // of 16 probabilities of a lane
-constexpr float kRaise = 36;             // so that a larger sum has a score this far above the base, in powers of two
+inline constexpr int kTeams = 2;
+inline constexpr int kWarpgroups = 2;  // of a team, besides its warp that asks
+inline constexpr int kWarpgroupThreads = 4 * kWarpThreads;
+inline constexpr int kRows = 64;  // queries of a warpgroup
+inline constexpr int kWarpRows = 16;
+inline constexpr int kQueries = kWarpgroups * kRows;
+inline constexpr int kKeys = kDropoutKeys;
+inline constexpr int kKeyOctets = kKeys / 8;
+inline constexpr int kTeamThreads = kWarpgroups * kWarpgroupThreads;
+inline constexpr int kTeamWarps = kTeamThreads / kWarpThreads;
+inline constexpr int kThreads = kTeams * kTeamThreads + kWarpgroupThreads;
+inline constexpr int kComputeRegisters = 112;  // for each that asks, four compute: together 5 times the 96 of the start
+inline constexpr int kAskRegisters = 32;
+inline constexpr int kStages = 4;               // of keys and values
+inline constexpr int kQueryStages = 2;          // of queries, and of what says whose they are
+inline constexpr int kTailBarrier = 1;          // and one more for each team
+inline constexpr float kMostTileSum = 0x1p40f;  // of 16 probabilities of a lane
+inline constexpr float kRaise = 36;  // so that a larger sum has a score this far above the base, in powers of two
 
 struct Arguments {
     bf16* y;
@@ -96,8 +92,8 @@ CLOZE_HD constexpr int box_bytes(int dim) {
     return 4 * box_words(dim);
 }
 
-constexpr int kBarriers = 2 * (kQueryStages + kStages);
-constexpr int kDrawWords = (4 + 4 + 1) * kTeamThreads;
+inline constexpr int kBarriers = 2 * (kQueryStages + kStages);
+inline constexpr int kDrawWords = (4 + 4 + 1) * kTeamThreads;
 
 CLOZE_HD constexpr int query_words(int dim) {
     return kQueryStages * kWarpgroups * box_words(dim);

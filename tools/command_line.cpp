@@ -129,8 +129,8 @@ CommandLine::CommandLine() : program_(std::make_unique<CLI::App>("Pretrains BERT
     program_->footer(kExamples);
     program_->set_help_flag("--help,-h", "Show this help");
     program_->set_version_flag("--version", CLOZE_VERSION, "Print the version");
-    for (const auto& declare : {vocab_command, prepare_command, pretrain_command, evaluate_command, fill_mask_command,
-                                tokenize_command, inspect_command, version_command}) {
+    for (const auto& declare : {vocab_command, prepare_command, plan_command, pretrain_command, evaluate_command,
+                                fill_mask_command, tokenize_command, inspect_command, version_command}) {
         commands_.push_back(declare(*program_));
         commands_.back().app->set_help_flag("--help,-h", "Show this help");
         take_marks_off(*commands_.back().app);

@@ -14,6 +14,7 @@ struct Command {
 
 Command vocab_command(CLI::App& program);
 Command prepare_command(CLI::App& program);
+Command plan_command(CLI::App& program);
 Command pretrain_command(CLI::App& program);
 Command evaluate_command(CLI::App& program);
 Command fill_mask_command(CLI::App& program);

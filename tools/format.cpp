@@ -120,6 +120,23 @@ std::string sparkline(const std::vector<double>& values, int width, bool unicode
     return line;
 }
 
+std::string meter(double share, int width, bool unicode) {
+    static constexpr std::array eighths = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    share = share > 0 ? std::min(share, 1.0) : 0;
+    const int units = static_cast<int>(std::lround(share * width * 8));
+    std::string bar;
+    for (int i = 0; i < units / 8; ++i) bar += unicode ? "█" : "#";
+    if (unicode) return bar + eighths[static_cast<std::size_t>(units % 8)];
+    return units % 8 >= 4 ? bar + "#" : bar;
+}
+
+std::string right(const std::string& text, int columns) {
+    return std::string(static_cast<std::size_t>(std::max(0, columns - columns_of(text))), ' ') + text;
+}
+std::string left(const std::string& text, int columns) {
+    return text + std::string(static_cast<std::size_t>(std::max(0, columns - columns_of(text))), ' ');
+}
+
 int columns_of(std::string_view text) {
     return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) { return !continues_character(c); }));
 }

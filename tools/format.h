@@ -29,6 +29,14 @@ std::string counted(std::int64_t count, std::string_view noun);
 /// ASCII where blocks cannot be shown. Values that are not finite are shown as "!".
 std::string sparkline(const std::vector<double>& values, int width, bool unicode);
 
+/// A share of one as a bar of at most `width` characters; in ASCII where blocks cannot be shown. Empty for next to
+/// nothing.
+std::string meter(double share, int width, bool unicode);
+
+/// `text` with spaces before or behind it up to `columns`.
+std::string right(const std::string& text, int columns);
+std::string left(const std::string& text, int columns);
+
 /// Cut to `columns`, counting code points; the cut end becomes "~".
 std::string fit(std::string_view text, int columns);
 /// Code points of UTF-8 text: what a terminal shows of our own reports.

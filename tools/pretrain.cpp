@@ -39,6 +39,9 @@ RunObserver observer_of(Console& console, const RunRecipe& recipe) {
     observer.on_checkpoint = [&console](const std::filesystem::path& folder) {
         console.line("saved " + folder.string());
     };
+    observer.on_profile = [&console](const StepProfile& profile, const std::filesystem::path& trace) {
+        report_profile(console, profile, trace);
+    };
     observer.stop_requested = [] { return StopSignals::requested(); };
     return observer;
 }

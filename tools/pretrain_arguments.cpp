@@ -113,6 +113,10 @@ void add_report_flags(CLI::App& app, PretrainArguments& a) {
         ->transform(whole_number<std::int64_t>(0));
     value(app, group, "--keep-checkpoints", a.handling.keep_checkpoints, "The newest ones that stay")
         ->transform(whole_number<std::int64_t>(1));
+    app.add_option("--profile", a.handling.profile_steps, "Steps of a GPU to look into: a table, and profile.json")
+        ->type_name("N")
+        ->group(group)
+        ->transform(whole_number<std::int64_t>(1, 1000));
     app.add_flag("--quiet", a.quiet, "Print nothing but errors; metrics.jsonl has it all")->group(group);
     app.add_flag("--dry-run", a.dry_run, "Show what would happen, and stop")->group(group);
     app.add_flag("--print-config", a.print_config, "Print every resolved value as JSON, and stop")->group(group);
@@ -155,7 +159,8 @@ Json handling_json(const RunHandling& handling) {
             {"evaluate_every", handling.evaluate_every},
             {"evaluation_sequences", handling.evaluation_sequences},
             {"save_every", handling.save_every},
-            {"keep_checkpoints", handling.keep_checkpoints}};
+            {"keep_checkpoints", handling.keep_checkpoints},
+            {"profile", handling.profile_steps}};
 }
 
 }  // namespace

@@ -6,6 +6,8 @@ namespace cloze {
 namespace {
 
 constexpr int kSparklineColumns = 60;
+constexpr int kMeterColumns = 24;
+constexpr int kOpColumns = 30;
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
@@ -20,6 +22,20 @@ std::string checkpoint_text(const Preflight& p) {
     return bytes_text(p.checkpoint_bytes) + " each, " + bytes_text(p.free_bytes) + " free";
 }
 
+/// Of what bounds the op: FLOPs of products and attention, else bytes.
+std::string op_speed(const OpProfile& op) {
+    if (!op.cost || op.seconds <= 0) return "";
+    const bool multiplies = op.cost->product || op.op.starts_with("attention");
+    const std::int64_t amount = multiplies ? op.cost->cost.flops : op.cost->cost.bytes;
+    return scaled(static_cast<double>(amount) / op.seconds) + (multiplies ? "FLOP/s" : "B/s");
+}
+
+/// "460 TFLOP/s (46.5 % MFU)"
+std::string speed_text(const Progress& p) {
+    const std::string text = scaled(p.flops_per_second) + "FLOP/s";
+    return p.utilization ? text + " (" + percent(*p.utilization) + " MFU)" : text;
+}
+
 /// Long and short form of one line of progress: a file has room, a terminal's line ends.
 std::string long_line(const Progress& p, bool next_sentence) {
     std::string line = "step " + grouped(p.step) + "/" + grouped(p.steps) + "  loss " + fixed(p.loss, 4) + "  mlm " +
@@ -28,15 +44,16 @@ std::string long_line(const Progress& p, bool next_sentence) {
         line += "  nsp " + fixed(p.next_sentence_loss, 4) + " (" + percent(p.next_sentence_accuracy) + ")";
     }
     return line + "  lr " + scientific(p.learning_rate, 2) + "  grad " + fixed(p.gradient_norm, 2) + "  " +
-           scaled(p.sequences_per_second) + " seq/s  " + scaled(p.tokens_per_second) + " tok/s  ETA " +
-           duration_text(p.seconds_left);
+           scaled(p.sequences_per_second) + " seq/s  " + scaled(p.tokens_per_second) + " tok/s  " + speed_text(p) +
+           "  ETA " + duration_text(p.seconds_left);
 }
 
 std::string short_line(const Progress& p, bool next_sentence) {
     std::string line = grouped(p.step) + "/" + grouped(p.steps) + "  ETA " + duration_text(p.seconds_left) + "  mlm " +
                        fixed(p.masked_loss, 3) + " " + percent(p.masked_accuracy);
     if (next_sentence) line += "  nsp " + fixed(p.next_sentence_loss, 3) + " " + percent(p.next_sentence_accuracy);
-    return line + "  " + scaled(p.sequences_per_second) + " seq/s  " + scaled(p.tokens_per_second) + " tok/s";
+    line += "  " + scaled(p.sequences_per_second) + " seq/s  " + scaled(p.tokens_per_second) + " tok/s";
+    return p.utilization ? line + "  " + percent(*p.utilization) + " MFU" : line;
 }
 
 }  // namespace
@@ -102,6 +119,28 @@ void report_evaluation(Console& console, const Evaluation& e) {
         line += ", nsp " + fixed(e.next_sentence_loss, 4) + " (" + percent(e.next_sentence_accuracy) + ")";
     }
     console.line(line);
+}
+
+void report_profile(Console& console, const StepProfile& profile, const std::filesystem::path& trace) {
+    console.heading("profile of " + counted(profile.steps, "step") + " on " + profile.device);
+    console.line("  " + left("op", kOpColumns) + right("launches", 9) + right("ms", 10) + right("share", 8) +
+                 right("speed", 13) + right("of limit", 10));
+    for (const OpProfile& op : profile.ops) {
+        const double share = op.seconds / profile.op_seconds;
+        console.line("  " + left(op.op, kOpColumns) + right(fixed(op.launches, 0), 9) +
+                     right(fixed(1000 * op.seconds, 3), 10) + right(percent(share), 8) + right(op_speed(op), 13) +
+                     right(op.limit_seconds > 0 ? percent(op.limit_seconds / op.seconds) : "", 10) + "  " +
+                     meter(share, kMeterColumns, console.display().unicode));
+    }
+    Rows rows = {{"ops", fixed(1000 * profile.op_seconds, 3) + " ms a step in sum, launched one by one"}};
+    if (profile.usual_seconds > 0) {
+        const double rest = 1 - profile.op_seconds / profile.usual_seconds;
+        rows.emplace_back("step", fixed(1000 * profile.usual_seconds, 3) + " ms from recorded graphs; " +
+                                      percent(rest < 0 ? -rest : rest) +
+                                      (rest < 0 ? " less than the ops in sum" : " of it no op explains"));
+    }
+    rows.emplace_back("trace", trace.string() + ", for ui.perfetto.dev");
+    console.table(rows);
 }
 
 void report_result(Console& console, const RunResult& result) {

@@ -12,6 +12,7 @@ void report_progress(Console& console, const Progress& progress, bool next_sente
 void report_evaluation(Console& console, const Evaluation& evaluation);
 /// The losses of one evaluation beside its baseline, as lines; `cloze evaluate` prints them too.
 std::vector<std::pair<std::string, std::string>> evaluation_rows(const Evaluation& evaluation);
+void report_profile(Console& console, const StepProfile& profile, const std::filesystem::path& trace);
 void report_result(Console& console, const RunResult& result);
 
 }  // namespace cloze

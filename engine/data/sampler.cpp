@@ -54,6 +54,12 @@ std::int64_t SampleSettings::max_predictions() const {
     return round_half_to_even(static_cast<double>(max_seq_length) * masked_lm_prob) + 1;
 }
 
+std::int64_t SampleSettings::predictions(std::int64_t length) const {
+    const std::int64_t share = round_half_to_even(static_cast<double>(length) * masked_lm_prob);
+    const std::int64_t wanted = std::min(max_predictions(), std::max<std::int64_t>(1, share));
+    return std::min(wanted, length - special_tokens());
+}
+
 void require_settings(const SampleSettings& settings) {
     const auto within = [](double value, double low, double high, const char* name) {
         require(value >= low && value <= high, name, " is ", value, "; it must lie in [", low, ", ", high, "]");
@@ -110,9 +116,7 @@ std::int64_t Sampler::target_length(std::uint32_t epoch, std::uint64_t document)
 }
 
 std::int64_t Sampler::predictions(std::int64_t length) const {
-    const std::int64_t share = round_half_to_even(static_cast<double>(length) * settings_.masked_lm_prob);
-    const std::int64_t wanted = std::min(settings_.max_predictions(), std::max<std::int64_t>(1, share));
-    return std::min(wanted, length - settings_.special_tokens());
+    return settings_.predictions(length);
 }
 
 SampleShape Sampler::shape(const SampleSource& source, std::int64_t target) const {

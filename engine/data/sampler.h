@@ -46,6 +46,8 @@ struct SampleSettings {
 
     std::int64_t special_tokens() const { return next_sentence == NextSentence::nsp ? 3 : 2; }
     std::int64_t max_predictions() const;
+    /// Of a sample of `length` tokens, special ones included.
+    std::int64_t predictions(std::int64_t length) const;
 };
 
 /// Throws Fault::usage naming the setting, its value and what is allowed.

@@ -78,6 +78,12 @@ void HostBlock::Free::operator()(char* data) const {
     std::free(data);
 }
 
+std::int64_t total_bytes(const std::vector<ArenaPart>& parts) {
+    std::int64_t bytes = 0;
+    for (const ArenaPart& part : parts) bytes += part.bytes;
+    return bytes;
+}
+
 Arena::Arena(std::string name, std::string remedy, Place place)
     : name_(std::move(name)), remedy_(std::move(remedy)), place_(place) {}
 

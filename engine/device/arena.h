@@ -52,6 +52,8 @@ struct ArenaPart {
     std::int64_t bytes;   // rounded up to kArenaAlignment
 };
 
+std::int64_t total_bytes(const std::vector<ArenaPart>& parts);
+
 /// Named tensors that live as long as the arena. Moving an arena keeps their addresses.
 class Arena {
 public:

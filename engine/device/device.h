@@ -1,5 +1,6 @@
 // One GPU as an engine commands it: the stream its work runs in, a second one for copies that run beside it, and its
-// matrix products. Commanded from the thread that made it. Tested by tests/device/device_gemm_test.cpp.
+// matrix products. Commanded from the thread that made it, whose current GPU it becomes: a thread has one. Tested by
+// tests/device/device_gemm_test.cpp.
 #pragma once
 
 #include "engine/device/compute.h"
@@ -26,6 +27,9 @@ public:
     DeviceGemm& products() { return *products_; }
     Stream copies() const { return *copies_; }
 
+    /// What is left of the device's memory now; other processes may hold some.
+    static std::int64_t free_bytes() { return free_device_bytes(); }
+
     /// Device memory it takes for itself: what products need.
     static std::int64_t planned_bytes() { return kDeviceGemmBytes; }
 
@@ -35,6 +39,7 @@ private:
     Stream stream_;
     std::unique_ptr<OwnedStream> copies_;
     std::unique_ptr<DeviceGemm> products_;
+    LastWait last_wait_;
 };
 
 }  // namespace cloze

@@ -36,6 +36,10 @@ public:
     virtual void take_plans(const std::vector<std::string>& lines) = 0;
 };
 
+/// "gemm 24576 x 1024 x 4096": what profiles call the product of [m, k] and [k, n]; " f32" behind it where a bf16
+/// product is stored in f32.
+std::string product_name(std::int64_t m, std::int64_t n, std::int64_t k, DType out);
+
 /// For the device this thread commands. Fault::device in a build without.
 std::unique_ptr<DeviceGemm> open_device_gemm();
 

@@ -145,7 +145,7 @@ private:
 };
 
 void CublasLt::describe_product(Plan& plan, const Key& key) {
-    plan.name = text("gemm ", key.m, " x ", key.n, " x ", key.k, key.out == DType::f32 ? " f32" : "");
+    plan.name = product_name(key.m, key.n, key.k, key.out);
     const auto layout = [](Layout& to, DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
         check(cublasLtMatrixLayoutCreate(to.out(), cuda_type(dtype), static_cast<std::uint64_t>(rows),
                                          static_cast<std::uint64_t>(cols), std::max(stride, rows)),

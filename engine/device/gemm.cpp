@@ -250,4 +250,8 @@ Cost gemm_cost(std::int64_t m, std::int64_t n, std::int64_t k, DType dtype) {
     return {.bytes = (m * k + k * n + m * n) * size_of(dtype), .flops = 2 * m * n * k};
 }
 
+std::string product_name(std::int64_t m, std::int64_t n, std::int64_t k, DType out) {
+    return text("gemm ", m, " x ", n, " x ", k, out == DType::f32 ? " f32" : "");
+}
+
 }  // namespace cloze

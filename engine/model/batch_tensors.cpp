@@ -83,7 +83,9 @@ BatchTensors host_tensors(const Batch& batch) {
 BatchFeed::BatchFeed(const BatchCapacity& capacity, const Device& device)
     : compute_(device.compute()),
       copies_(device.copies()),
-      arena_("micro-batch", "lower --micro-batch-tokens", Place::device) {
+      arena_("micro-batch", "lower --micro-batch-tokens", Place::device),
+      last_copy_({.place = Place::device, .stream = copies_}),
+      last_wait_(compute_) {
     lay_out(arena_, capacity);
     arena_.bind();
     tensors_ = lay_out(arena_, capacity);

@@ -58,6 +58,7 @@ private:
     BatchTensors tensors_;
     Slot slots_[2];
     std::int64_t puts_ = 0;
+    LastWait last_copy_, last_wait_;
 };
 
 }  // namespace cloze

@@ -64,12 +64,6 @@ std::int64_t bytes_of(const BatchCapacity& capacity) {
     return (capacity.masked + capacity.sequences) * 8;
 }
 
-/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
-std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
-    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
-    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
-}
-
 /// The one layout of a model's memory, walked twice: to measure and to bind.
 struct Layout {
     Activations activations;
@@ -84,6 +78,11 @@ Layout lay_out(Arena& arena, const BertConfig& config, const PretrainingOptions&
 }
 
 }  // namespace
+
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options) {
+    const std::int64_t rows = options.capacity.masked + (options.next_sentence ? options.capacity.sequences : 0);
+    return options.every_row || config.num_hidden_layers == 0 || rows >= options.capacity.tokens ? 0 : rows;
+}
 
 LossSums& LossSums::operator+=(const LossSums& other) {
     masked_loss += other.masked_loss;
@@ -106,7 +105,8 @@ PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOp
     : config_(config),
       options_(options),
       compute_(device == nullptr ? Compute{} : device->compute()),
-      arena_("activations", "lower --micro-batch-tokens or take a smaller model", options.place) {
+      arena_("activations", "lower --micro-batch-tokens or take a smaller model", options.place),
+      last_wait_(compute_) {
     require(options.place == compute_.place, "pretraining model: planned for the ",
             options.place == Place::host ? "host, but a device was given" : "device, but none was given");
     lay_out(arena_, config_, options_);
@@ -117,11 +117,21 @@ PretrainingModel::PretrainingModel(const BertConfig& config, const PretrainingOp
     if (device != nullptr) feed_ = std::make_unique<BatchFeed>(options_.capacity, *device);
 }
 
-std::int64_t PretrainingModel::planned_bytes(const BertConfig& config, const PretrainingOptions& options) {
+std::vector<ArenaPart> PretrainingModel::planned_parts(const BertConfig& config, const PretrainingOptions& options) {
     Arena arena("activations", "", options.place);
     lay_out(arena, config, options);
-    const bool fed = options.place == Place::device;
-    return arena.bytes() + (fed ? BatchFeed::planned_bytes(options.capacity) : 0);
+    std::vector<ArenaPart> parts = arena.report();
+    if (options.place == Place::device) {
+        parts.push_back({.name = kMicroBatchPart,
+                         .shape = {},
+                         .offset = arena.bytes(),
+                         .bytes = BatchFeed::planned_bytes(options.capacity)});
+    }
+    return parts;
+}
+
+std::int64_t PretrainingModel::planned_bytes(const BertConfig& config, const PretrainingOptions& options) {
+    return total_bytes(planned_parts(config, options));
 }
 
 std::int64_t PretrainingModel::memory_bytes() const {

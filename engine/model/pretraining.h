@@ -37,8 +37,14 @@ struct PretrainingOptions {
     bool every_row = false;     // true: the whole sequence output, which the heads do not need
 };
 
+/// In plans: the buffers of a BatchFeed.
+inline constexpr const char* kMicroBatchPart = "micro-batch";
+
+/// How many rows of the last layer go on behind attention, 0 for all: those of the heads, where they are fewer.
+std::int64_t head_rows(const BertConfig& config, const PretrainingOptions& options);
+
 /// Used in this order: put(), forward(), then backward() and keep_losses(). On a device these return before the work is
-/// done; only losses() waits.
+/// done; only losses() and the destructor wait.
 class PretrainingModel {
 public:
     /// Plans and allocates every activation and buffer, `device` (null on the host) outliving the model. Throws
@@ -67,7 +73,9 @@ public:
     const Compute& compute() const { return compute_; }
     std::int64_t memory_bytes() const;
 
-    /// The bytes a model of these options will allocate where it runs, without allocating.
+    /// What a model of these options will allocate where it runs, without allocating: the tensors of its arena, and on
+    /// a device kMicroBatchPart.
+    static std::vector<ArenaPart> planned_parts(const BertConfig& config, const PretrainingOptions& options);
     static std::int64_t planned_bytes(const BertConfig& config, const PretrainingOptions& options);
 
 private:
@@ -90,6 +98,7 @@ private:
     BatchTensors batch_;
     BatchCounts counts_;  // of batch_, on the host
     std::vector<Kept> kept_;
+    LastWait last_wait_;
 };
 
 }  // namespace cloze

@@ -1,5 +1,6 @@
 #include "engine/train/metrics.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 
@@ -59,22 +60,31 @@ MetricsLog::MetricsLog(const fs::path& run_folder, std::int64_t resumed_step, bo
     : log_(cut_log(run_folder, resumed_step, finished)) {}
 
 void MetricsLog::append(const Progress& progress) {
-    const Json json = {{"type", "train"},
-                       {"time", now()},
-                       {"step", progress.step},
-                       {"loss", progress.loss},
-                       {"masked_lm_loss", progress.masked_loss},
-                       {"masked_lm_accuracy", progress.masked_accuracy},
-                       {"next_sentence_loss", progress.next_sentence_loss},
-                       {"next_sentence_accuracy", progress.next_sentence_accuracy},
-                       {"learning_rate", progress.learning_rate},
-                       {"gradient_norm", progress.gradient_norm},
-                       {"sequences_per_second", progress.sequences_per_second},
-                       {"tokens_per_second", progress.tokens_per_second},
-                       {"epoch", progress.epoch},
-                       {"sequences_seen", progress.sequences_seen},
-                       {"fill", progress.fill},
-                       {"skipped", progress.skipped}};
+    Json json = {{"type", "train"},
+                 {"time", now()},
+                 {"step", progress.step},
+                 {"loss", progress.loss},
+                 {"masked_lm_loss", progress.masked_loss},
+                 {"masked_lm_accuracy", progress.masked_accuracy},
+                 {"next_sentence_loss", progress.next_sentence_loss},
+                 {"next_sentence_accuracy", progress.next_sentence_accuracy},
+                 {"learning_rate", progress.learning_rate},
+                 {"gradient_norm", progress.gradient_norm},
+                 {"sequences_per_second", progress.sequences_per_second},
+                 {"tokens_per_second", progress.tokens_per_second},
+                 {"tflops", progress.flops_per_second * 1e-12},
+                 {"step_seconds", progress.step_seconds},
+                 {"data_seconds", progress.data_seconds},
+                 {"input_seconds", progress.times.input},
+                 {"forward_seconds", progress.times.forward},
+                 {"backward_seconds", progress.times.backward},
+                 {"optimizer_seconds", progress.times.optimizer},
+                 {"gap_seconds", std::max(0.0, progress.step_seconds - progress.times.sum())},
+                 {"epoch", progress.epoch},
+                 {"sequences_seen", progress.sequences_seen},
+                 {"fill", progress.fill},
+                 {"skipped", progress.skipped}};
+    if (progress.utilization) json["model_flops_utilization"] = *progress.utilization;
     log_.append(json.dump());
 }
 

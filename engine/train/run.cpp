@@ -1,8 +1,10 @@
 #include "engine/train/run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 
+#include "engine/device/device_profile.h"
 #include "engine/device/gemm.h"
 #include "engine/files/atomic_folder.h"
 #include "engine/files/folder_lock.h"
@@ -18,6 +20,10 @@ namespace cloze {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// The first of them are slower than what follows.
+constexpr std::int64_t kStepsBeforeProfile = 10;
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point first, Clock::time_point last) {
@@ -29,6 +35,10 @@ struct Interval {
     LossSums losses;
     std::int64_t tokens = 0;
     double seconds = 0;  // of steps; evaluation and saving not counted
+    double data_seconds = 0;
+    double flops = 0;
+    StepTimes times;
+    std::int64_t steps = 0;
 };
 
 /// How far the sample stream had come when a step was begun.
@@ -41,7 +51,9 @@ struct StreamPlace {
 class Run {
 public:
     Run(const RunRecipe& recipe, const RunHandling& handling, const RunObserver& observer)
-        : handling_(handling), observer_(observer), plan_(plan_run(recipe, handling, observer)) {}
+        : handling_(handling), observer_(observer), plan_(plan_run(recipe, handling, observer)) {
+        if (plan_.device) profile_ = profile_of_device(plan_.device->info().name);
+    }
 
     RunResult execute();
 
@@ -56,6 +68,9 @@ private:
     void initialize_weights();
     void fill_weights(const ParameterView& weights);
     void train_step();
+    void profile_step();
+    void report_profile();
+    bool profiles_now() const;
     void finish_step();
     void finish_steps();
     void log(const StepReport& report, const StreamPlace& place);
@@ -68,6 +83,7 @@ private:
     const RunHandling& handling_;
     const RunObserver& observer_;
     RunPlan plan_;
+    std::optional<DeviceProfile> profile_;  // of a known GPU
     Json record_;
     std::optional<FolderLock> lock_;
     std::unique_ptr<Trainer> trainer_;
@@ -77,10 +93,13 @@ private:
     std::unique_ptr<UnigramBaseline> baseline_;
     std::deque<StreamPlace> begun_;  // of the steps that the trainer has not finished
     Interval interval_;
-    Clock::time_point mark_{};          // until here the time of steps is counted
-    double training_seconds_ = 0;       // of this process, evaluation and saving not counted
-    std::int64_t steps_here_ = 0;       // of this process
-    std::int64_t nonfinite_steps_ = 0;  // in a row
+    StepProfiler profiler_;
+    std::vector<double> usual_seconds_;  // of the steps before a profile
+    Clock::time_point mark_{};           // until here the time of steps is counted
+    double training_seconds_ = 0;        // of this process, evaluation and saving not counted
+    std::int64_t steps_here_ = 0;        // of this process
+    double last_pairs_ = 0;              // of the step that is profiled
+    std::int64_t nonfinite_steps_ = 0;   // in a row
     std::int64_t saved_step_ = -1;
     RunResult result_{};
 };
@@ -104,7 +123,7 @@ RunResult Run::execute() {
 
     mark_ = Clock::now();
     while (trainer_->progress().steps < steps && !stop_requested()) {
-        train_step();
+        profiles_now() ? profile_step() : train_step();
         const std::int64_t done = trainer_->progress().steps;
         const bool pause = done == steps || due(done, handling_.evaluate_every) || due(done, handling_.save_every);
         if (pause || !plan_.device) finish_steps();
@@ -239,12 +258,48 @@ void Run::fill_weights(const ParameterView& weights) {
 
 /// Begins a step; on a device the one before is then finished while this one runs.
 void Run::train_step() {
-    trainer_->begin(stream_->next());
+    const Clock::time_point asked = Clock::now();
+    const StepBatches batches = stream_->next();
+    interval_.data_seconds += seconds_between(asked, Clock::now());
+    if (profiles_now()) last_pairs_ = pairs_of(plan_.recipe.model, batches);
+    trainer_->begin(batches);
     begun_.push_back({.epochs = stream_->epochs(),
                       .sequences = static_cast<std::int64_t>(stream_->state().sequences),
                       .fill = stream_->fill()});
     ++steps_here_;
     if (trainer_->unfinished() > 1) finish_step();
+}
+
+/// The steps before are the warm-up, and what the profiled ones are compared with.
+bool Run::profiles_now() const {
+    return steps_here_ >= kStepsBeforeProfile && profiler_.steps() < handling_.profile_steps;
+}
+
+/// A step as any other, to the bit, but launched kernel by kernel, with an event before each launch.
+void Run::profile_step() {
+    finish_steps();
+    trainer_->set_graphs(false);
+    const LaunchLog log;
+    const Clock::time_point start = Clock::now();
+    train_step();
+    finish_steps();
+    const double seconds = seconds_between(start, Clock::now());
+    LaunchLog::note("end", trainer_->compute());
+    profiler_.add(log.entries(), seconds, last_pairs_);
+    trainer_->set_graphs(true);
+    if (profiler_.steps() == handling_.profile_steps) report_profile();
+}
+
+void Run::report_profile() {
+    StepProfile profile =
+        profiler_.summary({.config = plan_.recipe.model, .trainer = plan_.trainer, .pairs = 0}, profile_);
+    profile.device = plan_.preflight.device;
+    std::sort(usual_seconds_.begin(), usual_seconds_.end());
+    if (!usual_seconds_.empty()) profile.usual_seconds = usual_seconds_[usual_seconds_.size() / 2];
+    const fs::path trace = handling_.output / kProfileTrace;
+    write_file_atomic(trace, json_line(profiler_.trace(profile)) + "\n");
+    if (observer_.on_profile) observer_.on_profile(profile, trace);
+    mark_ = Clock::now();
 }
 
 void Run::finish_steps() {
@@ -254,11 +309,17 @@ void Run::finish_steps() {
 void Run::finish_step() {
     const StepReport report = trainer_->finish();
     const Clock::time_point now = Clock::now();
+    const bool usual = handling_.profile_steps > 0 && profiler_.steps() == 0 && steps_here_ > 2;
+    if (usual) usual_seconds_.push_back(seconds_between(mark_, now));
     interval_.seconds += seconds_between(mark_, now);
     training_seconds_ += seconds_between(mark_, now);
     mark_ = now;
     interval_.losses += report.losses;
     interval_.tokens += report.tokens;
+    interval_.flops += step_flops(plan_.recipe.model, static_cast<double>(report.losses.sequences),
+                                  static_cast<double>(report.tokens), static_cast<double>(report.losses.masked));
+    interval_.times += report.times;
+    ++interval_.steps;
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
     if (report.skipped || due(report.step, handling_.log_every) || report.step == steps) log(report, begun_.front());
     begun_.pop_front();
@@ -268,6 +329,7 @@ void Run::finish_step() {
 void Run::log(const StepReport& report, const StreamPlace& place) {
     const LossSums& losses = interval_.losses;
     const std::int64_t steps = plan_.recipe.optimizer.schedule.total_steps;
+    const double done = static_cast<double>(interval_.steps), flops_per_second = interval_.flops / interval_.seconds;
     const Progress progress{
         .step = report.step,
         .steps = steps,
@@ -280,6 +342,11 @@ void Run::log(const StepReport& report, const StreamPlace& place) {
         .gradient_norm = report.gradient_norm,
         .sequences_per_second = static_cast<double>(losses.sequences) / interval_.seconds,
         .tokens_per_second = static_cast<double>(interval_.tokens) / interval_.seconds,
+        .flops_per_second = flops_per_second,
+        .utilization = profile_ ? std::optional(flops_per_second / profile_->stated_flops_per_second) : std::nullopt,
+        .step_seconds = interval_.seconds / done,
+        .data_seconds = interval_.data_seconds / done,
+        .times = interval_.times / done,
         .seconds_left = training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(steps - report.step),
         .epoch = place.epochs,
         .sequences_seen = place.sequences,

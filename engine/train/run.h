@@ -5,6 +5,7 @@
 // The output folder:
 //   run.json                what the run is; a folder with another run.json belongs to another run and is refused
 //   metrics.jsonl           a line per logged step and evaluation
+//   profile.json            of the last profile, for Perfetto
 //   checkpoint-00000100/    HuggingFace folders, see engine/train/checkpoint.h; the newest valid one is resumed
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "engine/data/sampler.h"
 #include "engine/model/config.h"
 #include "engine/model/initialization.h"
+#include "engine/train/step_profile.h"
 #include "engine/train/trainer.h"
 
 namespace cloze {
@@ -46,6 +48,7 @@ struct RunHandling {
     std::int64_t save_every = 1000;            // steps; also at the end and when stopped
     std::int64_t keep_checkpoints = 3;         // >= 1; the last verified one is never removed
     bool preflight_only = false;               // stop before the first step; nothing is written
+    std::int64_t profile_steps = 0;            // of a GPU, after the first few of this process; written to profile.json
     std::int64_t stop_after_nonfinite = 10;    // skipped steps in a row that end the run
 };
 
@@ -79,10 +82,15 @@ struct Progress {
     double masked_accuracy, next_sentence_accuracy;
     double learning_rate, gradient_norm;
     double sequences_per_second, tokens_per_second;
-    double seconds_left;          // estimate
-    double epoch;                 // of the sample stream
-    std::int64_t sequences_seen;  // since step 0
-    double fill;                  // share of the token capacity in use
+    double flops_per_second;            // by step_flops() of engine/train/run_plan.h, of what was really in the steps
+    std::optional<double> utilization;  // of the vendor's dense bf16 rate; absent where the device is not known
+    double step_seconds;                // of a step; what follows are parts of it
+    double data_seconds;                // the host waited for micro-batches; a GPU may have been busy meanwhile
+    StepTimes times;                    // where the step was computed
+    double seconds_left;                // estimate
+    double epoch;                       // of the sample stream
+    std::int64_t sequences_seen;        // since step 0
+    double fill;                        // share of the token capacity in use
     bool skipped;
     std::string first_nonfinite;
 };
@@ -98,13 +106,16 @@ struct Evaluation {
     double unigram_accuracy;      // of always saying the most frequent token
 };
 
+inline constexpr const char* kProfileTrace = "profile.json";
+
 struct RunObserver {
     std::function<void(const std::string& stage)> on_stage = {};  // "verifying the data", before long work
     std::function<void(const Preflight&)> on_preflight = {};
     std::function<void(const Progress&)> on_progress = {};  // every log_every steps, and the last
     std::function<void(const Evaluation&)> on_evaluation = {};
     std::function<void(const std::filesystem::path&)> on_checkpoint = {};  // after it is verified
-    std::function<bool()> stop_requested = {};                             // asked after every step
+    std::function<void(const StepProfile&, const std::filesystem::path& trace)> on_profile = {};
+    std::function<bool()> stop_requested = {};  // asked after every step
 };
 
 struct RunResult {

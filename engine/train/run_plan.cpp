@@ -36,28 +36,17 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     require(handling.save_every >= 0 && handling.evaluate_every >= 0,
             "--save-every and --evaluate-every: 0 (only at the end) or more");
     require(handling.stop_after_nonfinite >= 1, "stop_after_nonfinite ", handling.stop_after_nonfinite, ": at least 1");
+    require(handling.profile_steps >= 0, "--profile ", handling.profile_steps, ": 0 or more steps");
+    require(handling.profile_steps == 0 || handling.gpu, "--profile: only the kernels of a GPU can be profiled; use ",
+            "--device cuda, or leave it off");
     require(!handling.output.empty(), "--output: name the folder of the run");
     require(recipe.precision == DType::bf16 || recipe.precision == DType::f32, "--precision ",
             name_of(recipe.precision), ": f32 or bf16");
-    require(!handling.gpu || recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
-            ": devices train in bf16; use --precision bf16, or --device cpu");
+    if (handling.gpu) require_device_recipe(recipe);
 }
 
 std::shared_ptr<const Sampler> sampler_of(const Dataset& dataset, Split split, const SampleSettings& settings) {
     return std::make_shared<const Sampler>(dataset.tokens(split), settings, token_roles(dataset.vocabulary()));
-}
-
-/// The data says how many tokens there are: a preset's table, or a padded one, takes that size, with a note.
-void fit_vocabulary(RunPlan& plan) {
-    BertConfig& model = plan.recipe.model;
-    const std::int64_t size = plan.dataset->vocabulary().size();
-    if (model.vocab_size != size) {
-        plan.preflight.notes.push_back(text("vocab_size ", model.vocab_size, " of the model becomes ", size,
-                                            ", the vocabulary of ", plan.dataset->folder().string()));
-        model.vocab_size = size;
-    }
-    const std::int64_t pad = plan.dataset->vocabulary().special().pad;
-    if (model.pad_token_id != pad) model.pad_token_id = pad;
 }
 
 void fill_preflight(RunPlan& plan, const RunHandling& handling, const EpochPlan& epoch) {
@@ -104,13 +93,25 @@ void require_epochs(const Preflight& preflight) {
             kMostEpochs, " can be told apart; lower --max-steps, or prepare more text");
 }
 
+void require_device_memory(const Preflight& preflight, const RunPlan& plan) {
+    const DeviceInfo& info = plan.device->info();
+    // The device's own part is taken already.
+    const std::int64_t needed = preflight.memory_bytes - Device::planned_bytes(), free = Device::free_bytes();
+    if (needed <= free) return;
+    const bool too_small = needed > info.memory_bytes;
+    fail(Fault::device, "the run needs ", needed >> 20, " MiB of device memory and ", free >> 20, " of the ",
+         info.memory_bytes >> 20, " MiB of ", info.name, " are free; ",
+         too_small ? "" : "wait until others have left it, choose another with --device cuda:N, or ",
+         "lower --micro-batch-tokens below ", plan.shape.capacity.tokens, " or take a smaller model (cloze plan says ",
+         "what fits)");
+}
+
 void require_memory(const Preflight& preflight, const RunPlan& plan) {
-    const std::int64_t available = plan.device ? plan.device->info().memory_bytes : available_host_bytes();
+    if (plan.device) return require_device_memory(preflight, plan);
+    const std::int64_t available = available_host_bytes();
     if (preflight.memory_bytes <= available) return;
-    fail(plan.device ? Fault::device : Fault::io, "the run needs ", preflight.memory_bytes >> 20, " MiB of ",
-         plan.device ? "device memory and " : "memory and ", available >> 20,
-         plan.device ? " MiB are there" : " MiB are left", "; take a smaller model, or --micro-batch-tokens below ",
-         plan.shape.capacity.tokens);
+    fail(Fault::io, "the run needs ", preflight.memory_bytes >> 20, " MiB of memory and ", available >> 20,
+         " MiB are left; take a smaller model, or --micro-batch-tokens below ", plan.shape.capacity.tokens);
 }
 
 void stage(const RunObserver& observer, const std::string& what) {
@@ -128,7 +129,7 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
     stage(observer, "verifying the data");
     plan.dataset = std::make_shared<const Dataset>(Dataset::open(recipe.data));
     plan.dataset->verify(thread_count());
-    fit_vocabulary(plan);
+    fit_vocabulary(plan.recipe.model, *plan.dataset, plan.preflight.notes);
     require_config(plan.recipe.model, "model");
     plan.sampler = sampler_of(*plan.dataset, Split::train, recipe.samples);
     if (plan.dataset->has(Split::held_out)) {
@@ -138,25 +139,53 @@ RunPlan plan_run(const RunRecipe& recipe, const RunHandling& handling, const Run
     }
     stage(observer, "planning the first epoch");
     const EpochPlan epoch(*plan.sampler, 0, thread_count());
-    plan.shape = derive_step_shape({.global_batch_size = recipe.global_batch_size,
-                                    .micro_batch_tokens = recipe.micro_batch_tokens,
-                                    .virtual_ranks = recipe.virtual_ranks,
-                                    .max_position_embeddings = plan.recipe.model.max_position_embeddings},
-                                   *plan.sampler, epoch);
+    plan.shape = step_shape_of(plan.recipe, *plan.sampler, epoch);
     plan.limits = {.vocabulary_size = plan.recipe.model.vocab_size,
                    .positions = plan.recipe.model.max_position_embeddings};
-    plan.trainer = {.model = {.capacity = plan.shape.capacity,
-                              .working = recipe.precision,
-                              .place = plan.device ? Place::device : Place::host,
-                              .next_sentence = recipe.samples.next_sentence == NextSentence::nsp},
-                    .optimizer = recipe.optimizer,
-                    .seed = recipe.samples.seed,
-                    .micro_batches = plan.shape.micro_batches,
-                    .virtual_ranks = recipe.virtual_ranks};
+    plan.trainer = trainer_options(plan.recipe, plan.shape, plan.device ? Place::device : Place::host);
     fill_preflight(plan, handling, epoch);
     require_epochs(plan.preflight);
     require_memory(plan.preflight, plan);
     return plan;
+}
+
+void require_device_recipe(const RunRecipe& recipe) {
+    require(recipe.precision == DType::bf16, "--precision ", name_of(recipe.precision),
+            ": devices train in bf16; use --precision bf16, or --device cpu");
+    const BertConfig& model = recipe.model;
+    require(model.head_dim() == 32 || model.head_dim() == 64, "the model's heads have ", model.head_dim(),
+            " columns each, and devices have heads of 32 and 64; choose num_attention_heads so, or use --device cpu");
+    require(model.intermediate_size % 8 == 0, "the model's intermediate_size ", model.intermediate_size,
+            " is not a multiple of 8, which devices need; choose another, or use --device cpu");
+}
+
+void fit_vocabulary(BertConfig& model, const Dataset& data, std::vector<std::string>& notes) {
+    const std::int64_t size = data.vocabulary().size();
+    if (model.vocab_size != size) {
+        notes.push_back(text("vocab_size ", model.vocab_size, " of the model becomes ", size, ", the vocabulary of ",
+                             data.folder().string()));
+        model.vocab_size = size;
+    }
+    model.pad_token_id = data.vocabulary().special().pad;
+}
+
+StepShape step_shape_of(const RunRecipe& recipe, const Sampler& sampler, const EpochPlan& epoch) {
+    return derive_step_shape({.global_batch_size = recipe.global_batch_size,
+                              .micro_batch_tokens = recipe.micro_batch_tokens,
+                              .virtual_ranks = recipe.virtual_ranks,
+                              .max_position_embeddings = recipe.model.max_position_embeddings},
+                             sampler, epoch);
+}
+
+TrainerOptions trainer_options(const RunRecipe& recipe, const StepShape& shape, Place place) {
+    return {.model = {.capacity = shape.capacity,
+                      .working = recipe.precision,
+                      .place = place,
+                      .next_sentence = recipe.samples.next_sentence == NextSentence::nsp},
+            .optimizer = recipe.optimizer,
+            .seed = recipe.samples.seed,
+            .micro_batches = shape.micro_batches,
+            .virtual_ranks = recipe.virtual_ranks};
 }
 
 double step_flops(const BertConfig& config, double sequences, double tokens, double masked) {

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "kernels/cast.h"
+#include "kernels/core/launch_log.h"
+#include "kernels/core/named_range.h"
 
 namespace cloze {
 namespace {
@@ -77,7 +79,9 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options, Device
       segment_parameter_(trained_parameters(table_, options.model.next_sentence)),
       model_(config, options.model, device),
       compute_(model_.compute()),
-      arena_("optimizer", "take a smaller model, or fewer virtual ranks", options.model.place) {
+      arena_("optimizer", "take a smaller model, or fewer virtual ranks", options.model.place),
+      timer_(compute_),
+      last_wait_(compute_) {
     segments_ = segments_of(table_, segment_parameter_);
     lay_out(arena_, table_, segments_, options_);
     arena_.bind();
@@ -92,6 +96,8 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options, Device
     tree_ = std::move(layout.tree);
     live_segments_ = segments_.data();
     if (device == nullptr) return;
+    require(!options_.graphs || compute_.stream.handle != nullptr,
+            "trainer: the default stream cannot be recorded; give the Device another, or set graphs to false");
     live_state_ = static_cast<StepState*>(layout.state.address);
     live_segments_ = static_cast<const Segment*>(layout.segments.address);
     copy_to_device(layout.segments.address, segments_.data(), layout.segments.count(), compute_.stream);
@@ -100,11 +106,17 @@ Trainer::Trainer(const BertConfig& config, const TrainerOptions& options, Device
     choose_products(device->products());
 }
 
-std::int64_t Trainer::planned_bytes(const BertConfig& config, const TrainerOptions& options) {
+std::vector<ArenaPart> Trainer::planned_parts(const BertConfig& config, const TrainerOptions& options) {
     const ParameterTable table = parameter_table(config);
     Arena arena("optimizer", "", options.model.place);
     lay_out(arena, table, segments_of(table, trained_parameters(table, options.model.next_sentence)), options);
-    return arena.bytes() + PretrainingModel::planned_bytes(config, options.model);
+    std::vector<ArenaPart> parts = arena.report();
+    for (ArenaPart& part : PretrainingModel::planned_parts(config, options.model)) parts.push_back(std::move(part));
+    return parts;
+}
+
+std::int64_t Trainer::planned_bytes(const BertConfig& config, const TrainerOptions& options) {
+    return total_bytes(planned_parts(config, options));
 }
 
 std::int64_t Trainer::memory_bytes() const {
@@ -131,6 +143,7 @@ void Trainer::choose_products(DeviceGemm& products) {
 
 void Trainer::begin(const StepBatches& batches) {
     set_state(batches);
+    timer_.start(progress_.steps + 1);
     send_state();
     refresh_working_weights();
     const std::int64_t first_kept = progress_.steps % 2 * options_.micro_batches;
@@ -148,7 +161,8 @@ void Trainer::begin(const StepBatches& batches) {
                               .learning_rate = state_.learning_rate,
                               .gradient_norm = 0,
                               .skipped = false,
-                              .first_nonfinite = {}},
+                              .first_nonfinite = {},
+                              .times = {}},
                    .first_kept = first_kept};
     if (!on_device()) collect();
 }
@@ -193,6 +207,7 @@ void Trainer::set_bias_corrections() {
 
 void Trainer::send_state() {
     if (!on_device()) return;
+    note_copies();
     StepState* slot = static_cast<StepState*>(pinned_states_.address()) + states_sent_++ % kStatesUnderWay;
     *slot = state_;
     copy_to_device(live_state_, slot, sizeof(StepState), compute_.stream);
@@ -201,33 +216,48 @@ void Trainer::send_state() {
 void Trainer::accumulate_gradients(const StepBatches& batches, std::int64_t first_kept) {
     const std::int64_t per_rank = options_.micro_batches / options_.virtual_ranks;
     for (std::int64_t i = 0; i < options_.micro_batches; ++i) {
+        note_copies();
         model_.put(batches.micro[static_cast<std::size_t>(i)]);
-        give_micro_batch({&table_, tree_.next()}, i % per_rank > 0);
+        timer_.lap(StepPart::input);
+        give_forward();
+        note_copies();
         model_.keep_losses(first_kept + i);
+        timer_.lap(StepPart::forward);
+        give_backward({&table_, tree_.next()}, i % per_rank > 0);
         if ((i + 1) % per_rank == 0) tree_.merge(compute_.stream);
+        timer_.lap(StepPart::backward);
     }
     gradients_ = {&table_, tree_.take()};
 }
 
-void Trainer::give_micro_batch(const ParameterView& gradients, bool accumulate) {
-    const auto work = [this, gradients, accumulate] {
-        model_.forward(working_, live_state_, true);
-        model_.backward(working_, live_state_, gradients, accumulate);
-    };
+/// So that their time is not that of the op before them.
+void Trainer::note_copies() {
+    if (on_device()) LaunchLog::note(kCopies, compute_.stream);
+}
+
+void Trainer::give_forward() {
+    const NamedRange range("forward");
+    give(forward_graph_, [this] { model_.forward(working_, live_state_, true); });
+}
+
+void Trainer::give_backward(const ParameterView& gradients, bool accumulate) {
+    const NamedRange range("backward");
+    give(backward_graphs_[{gradients.flat.address, accumulate}],
+         [this, gradients, accumulate] { model_.backward(working_, live_state_, gradients, accumulate); });
+}
+
+void Trainer::give(Graph& graph, const std::function<void()>& work) {
     if (!on_device() || !options_.graphs) return work();
-    Graph& graph = micro_batch_graphs_[{gradients.flat.address, accumulate}];
     if (!graph) graph = Graph(compute_.stream, work);
     graph.launch(compute_.stream);
 }
 
 void Trainer::give_update() {
-    if (!on_device()) return update();
-    if (!update_graph_ && options_.graphs) update_graph_ = Graph(compute_.stream, [this] { update(); });
-    if (update_graph_) {
-        update_graph_.launch(compute_.stream);
-    } else {
-        update();
-    }
+    const NamedRange range("update");
+    give(update_graph_, [this] { update(); });
+    timer_.lap(StepPart::optimizer);
+    if (!on_device()) return;
+    note_copies();
     StepState* back = static_cast<StepState*>(pinned_states_.address()) + kStatesUnderWay;
     copy_to_host(back, live_state_, sizeof(StepState), compute_.stream);
     updated_->record(compute_.stream);
@@ -286,6 +316,7 @@ void Trainer::collect() {
         report.losses += model_.kept_losses(begun_->first_kept + i);
     }
     begun_.reset();
+    report.times = timer_.times(report.step);
     report.gradient_norm = state->gradient_norm;
     report.skipped = state->skip != 0;
     if (report.skipped) report.first_nonfinite = first_nonfinite_parameter();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "engine/cluster/gradient_tree.h"
 #include "engine/model/pretraining.h"
 #include "engine/train/optimizer.h"
+#include "engine/train/step_timer.h"
 #include "kernels/core/graph.h"
 
 namespace cloze {
@@ -22,6 +24,9 @@ struct TrainerOptions {
     std::int64_t virtual_ranks = 1;  // V, a power of two that divides M
     bool graphs = true;              // on a device: launch recorded work; false: kernel by kernel, with the same bits
 };
+
+/// What a LaunchLog calls the copies of micro-batches, states and losses.
+inline constexpr const char* kCopies = "copies";
 
 /// How far training has come.
 struct TrainerProgress {
@@ -38,10 +43,11 @@ struct StepReport {
     double gradient_norm;         // before clipping
     bool skipped;                 // a gradient was not finite: nothing was updated
     std::string first_nonfinite;  // the parameter that showed it
+    StepTimes times;
 };
 
 /// On the host a step is done when begin() returns. On a device begin() gives the work to it and returns while it runs,
-/// so that the device finds the next step's work when this one ends; finish() waits.
+/// so that the device finds the next step's work when this one ends; finish() waits, and so does the destructor.
 class Trainer {
 public:
     /// Allocates everything a step needs; weights and moments are zero until initialised or loaded. A device (null:
@@ -64,6 +70,8 @@ public:
     ParameterView weights() const { return weights_; }
     ParameterView first_moment() const { return first_moment_; }
     ParameterView second_moment() const { return second_moment_; }
+    /// Whether work is recorded from here on, as TrainerOptions::graphs.
+    void set_graphs(bool on) { options_.graphs = on; }
     /// To be called when weights() were written from outside.
     void weights_written() { working_is_old_ = true; }
     /// What the model computes with: the weights, or their copy in the working type.
@@ -78,7 +86,9 @@ public:
     void set_progress(const TrainerProgress& progress) { progress_ = progress; }
     std::int64_t memory_bytes() const;
 
-    /// The bytes a trainer of these options will allocate where it computes, without allocating.
+    /// What a trainer of these options will allocate where it computes, without allocating: its own tensors, then the
+    /// model's.
+    static std::vector<ArenaPart> planned_parts(const BertConfig& config, const TrainerOptions& options);
     static std::int64_t planned_bytes(const BertConfig& config, const TrainerOptions& options);
 
 private:
@@ -95,7 +105,10 @@ private:
     void set_bias_corrections();
     void send_state();
     void accumulate_gradients(const StepBatches& batches, std::int64_t first_kept);
-    void give_micro_batch(const ParameterView& gradients, bool accumulate);
+    void note_copies();
+    void give_forward();
+    void give_backward(const ParameterView& gradients, bool accumulate);
+    void give(Graph& graph, const std::function<void()>& work);
     void give_update();
     void update();
     void refresh_working_weights();
@@ -121,11 +134,14 @@ private:
     std::int64_t states_sent_ = 0;
     std::unique_ptr<Event> updated_;
 
-    std::map<std::pair<const void*, bool>, Graph> micro_batch_graphs_;  // by gradient buffer, accumulate
+    Graph forward_graph_;
+    std::map<std::pair<const void*, bool>, Graph> backward_graphs_;  // by gradient buffer, accumulate
     Graph update_graph_;
+    StepTimer timer_;
     TrainerProgress progress_;
     std::optional<Begun> begun_;
     std::deque<StepReport> finished_;
+    LastWait last_wait_;
 };
 
 }  // namespace cloze

@@ -38,6 +38,10 @@ void* record_graph(Stream stream, const std::function<void()>& work);
 void destroy_graph(void* graph) noexcept;
 void launch_graph(void* graph, Stream stream);
 
+/// Ranges that a profiler shows; the last one opened is closed first.
+void open_range(const char* name);
+void close_range() noexcept;
+
 const char* kind();
 /// A bf16 matrix and its boxes, as tensor_map() has checked them.
 struct BoxedMatrix {
@@ -53,6 +57,7 @@ void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where wh
 
 int count();
 DeviceInfo info(int device);
+std::int64_t free_bytes();
 void use(int device);
 int current();
 

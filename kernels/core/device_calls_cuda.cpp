@@ -2,6 +2,10 @@
 #include <cstring>
 #include <cuda.h>  // types alone: the driver is found at run time
 #include <cuda_runtime.h>
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define CLOZE_NVTX
+#endif
 
 #include "kernels/core/cuda_check.h"
 #include "kernels/core/device_calls.h"
@@ -122,6 +126,17 @@ void launch_graph(void* graph, Stream stream) {
     check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), cuda(stream)), "cudaGraphLaunch");
 }
 
+void open_range([[maybe_unused]] const char* name) {
+#ifdef CLOZE_NVTX
+    nvtxRangePushA(name);
+#endif
+}
+void close_range() noexcept {
+#ifdef CLOZE_NVTX
+    nvtxRangePop();
+#endif
+}
+
 const char* kind() {
     return "cuda";
 }
@@ -168,6 +183,12 @@ int count() {
     return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
 }
 
+std::int64_t free_bytes() {
+    std::size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return static_cast<std::int64_t>(free);
+}
+
 DeviceInfo info(int device) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
@@ -189,11 +210,23 @@ void use(int device) {
     }
     if (status == cudaErrorNoDevice || (status == cudaSuccess && devices == 0)) {
         fail(Fault::device,
-             "no NVIDIA GPU is visible on this machine (CUDA_VISIBLE_DEVICES may hide one); use --device cpu");
+             "no NVIDIA GPU is visible: there is none, or CUDA_VISIBLE_DEVICES is empty or names none; use --device cpu");
     }
     check(status, "cudaGetDeviceCount");
-    require(device >= 0 && device < devices, "device ", device, " does not exist; this machine has 0 to ", devices - 1);
-    check(cudaSetDevice(device), "cudaSetDevice");
+    if (device < 0 || device >= devices) {
+        fail(Fault::device, "device ", device, " does not exist: ", devices, devices == 1 ? " is" : " are",
+             " visible, counted from 0 (CUDA_VISIBLE_DEVICES may hide others); use --device cuda:", devices - 1);
+    }
+    const cudaError_t opened = cudaSetDevice(device);
+    if (opened == cudaErrorDevicesUnavailable) {
+        fail(Fault::device, "device ", device,
+             " is taken by another process that wants it alone; wait for that, or choose another with --device cuda:N");
+    }
+    if (opened == cudaErrorMemoryAllocation) {
+        fail(Fault::device, "device ", device,
+             " has no memory left to begin with: others fill it; wait for them, or choose another with --device cuda:N");
+    }
+    check(opened, "cudaSetDevice");
 }
 
 int current() {

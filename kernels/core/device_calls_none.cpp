@@ -57,6 +57,8 @@ void destroy_graph(void*) noexcept {}
 void launch_graph(void*, Stream) {
     no_device();
 }
+void open_range(const char*) {}
+void close_range() noexcept {}
 const char* kind() {
     return "none";
 }
@@ -65,6 +67,9 @@ void encode_tensor_map(unsigned char*, const BoxedMatrix&, Where) {
 }
 int count() {
     return 0;
+}
+std::int64_t free_bytes() {
+    no_device();
 }
 DeviceInfo info(int) {
     no_device();

@@ -30,6 +30,10 @@ DeviceInfo use_device(int device) {
     return info;
 }
 
+std::int64_t free_device_bytes() {
+    return device_calls::free_bytes();
+}
+
 const DeviceInfo& current_device() {
     static std::mutex mutex;
     static std::map<int, DeviceInfo> known;

@@ -30,6 +30,9 @@ void require_usable(int device, const DeviceInfo& info);
 /// is no such device, its driver is too old, or it is older than kOldestComputeCapability.
 DeviceInfo use_device(int device);
 
+/// Of the memory of the device this thread commands: what nobody has taken, this process included.
+std::int64_t free_device_bytes();
+
 /// The device this thread commands. The driver is asked once for each.
 const DeviceInfo& current_device();
 

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/core/stream.h"
+
 namespace cloze::emulated {
 
 /// A launch: call(arguments) is the kernel on one thread.
@@ -11,6 +13,7 @@ struct GridRun {
     const char* op;
     const char* file;
     int line;
+    Stream stream;
     std::int64_t blocks_x;
     std::int64_t blocks_y;
     int threads;

@@ -120,6 +120,7 @@ void launch(LaunchName name, void (*kernel)(Parameters...), const LaunchShape& s
     emulated::run_grid({.op = name.op,
                         .file = name.where.file,
                         .line = name.where.line,
+                        .stream = stream,
                         .blocks_x = shape.grid.x,
                         .blocks_y = shape.grid.y,
                         .threads = shape.threads,

@@ -1,5 +1,7 @@
 #include "kernels/core/launch_log.h"
 
+#include "kernels/core/named_range.h"
+
 namespace cloze {
 
 thread_local LaunchLog* LaunchLog::current_ = nullptr;
@@ -15,6 +17,7 @@ LaunchLog::~LaunchLog() {
 void LaunchLog::add(const char* op, Stream stream) {
     noted_.push_back(std::make_unique<Noted>());
     noted_.back()->op = op;
+    noted_.back()->range = NamedRange::current();
     noted_.back()->before.record(stream);
 }
 
@@ -23,7 +26,11 @@ std::vector<LaunchLog::Entry> LaunchLog::entries() const {
     for (std::size_t i = 0; i + 1 < noted_.size(); ++i) {
         const Event& next = noted_[i + 1]->before;
         next.wait();
-        entries.push_back({noted_[i]->op, next.seconds_since(noted_[i]->before)});
+        const Event& before = noted_[i]->before;
+        entries.push_back({.op = noted_[i]->op,
+                           .range = noted_[i]->range,
+                           .start = before.seconds_since(noted_.front()->before),
+                           .seconds = next.seconds_since(before)});
     }
     return entries;
 }

@@ -26,6 +26,8 @@ public:
 
     struct Entry {
         std::string op;
+        std::string range;  // of kernels/core/named_range.h
+        double start;       // seconds from the first launch
         double seconds;
     };
     /// Every launch so far but the last, in order, whose end nobody noted: note() something behind it. Waits for them.
@@ -34,6 +36,7 @@ public:
 private:
     struct Noted {
         std::string op;
+        std::string range;
         Event before;
     };
 

@@ -51,7 +51,7 @@ expect() {
 }
 
 expect 0 'gemm --quick --filter none --sustained 60 --json .*sustained.json --commit 0123abc' '^sustained: done' \
-    '^bench report --short --from .*sustained.json' '--peers .*peers.json' '^peers: done'
+    '^bench report --short --from .*sustained.json' '--peers .*peers.json' '^peers: done' '^build of steps: done' '^steps: done'
 FLAG=--quick expect 0 'kernels --json .* --quick' '--sustained 10 '
 FAILS=yes expect 1 '^sustained: failed with 1' '^peers: done' '^report: done'
 FLAG=--no-such-flag expect 2 'bash benchmarks/gpu.sh --quick'

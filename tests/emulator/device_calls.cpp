@@ -1,4 +1,5 @@
-// The emulated body of the host's calls. Work runs when it is given, so streams and events have nothing to wait for.
+// The emulated body of the host's calls. Work runs when it is given, so streams and events have nothing to wait for;
+// who does not wait for them all the same is remembered (streams.h).
 #include "kernels/core/device_calls.h"
 
 #include <chrono>
@@ -8,6 +9,7 @@
 
 #include "kernels/core/error.h"
 #include "tests/emulator/memory.h"
+#include "tests/emulator/streams.h"
 
 namespace cloze::device_calls {
 
@@ -17,7 +19,12 @@ using Clock = std::chrono::steady_clock;
 
 struct EmulatedEvent {
     Clock::time_point at;
+    emulated::StreamPoint point;
 };
+
+EmulatedEvent& emulated_event(void* event) {
+    return *static_cast<EmulatedEvent*>(event);
+}
 
 }  // namespace
 
@@ -25,32 +32,38 @@ void* allocate(std::int64_t bytes) {
     return emulated::allocate_device(bytes);
 }
 void release(void* address) noexcept {
+    emulated::note_release();
     emulated::release_device(address);
 }
 void* allocate_pinned(std::int64_t bytes) {
     return ::operator new(static_cast<std::size_t>(bytes));
 }
 void release_pinned(void* address) noexcept {
+    emulated::note_release();
     ::operator delete(address);
 }
 
-void copy(void* to, const void* from, std::int64_t bytes, Direction direction, Stream) {
+void copy(void* to, const void* from, std::int64_t bytes, Direction direction, Stream stream) {
+    emulated::give_work(stream);
     if (direction != Direction::host_to_device) emulated::require_device_range(from, bytes);
     if (direction != Direction::device_to_host) emulated::require_device_range(to, bytes);
     std::memcpy(to, from, static_cast<std::size_t>(bytes));
 }
-void fill_bytes(void* to, std::uint8_t value, std::int64_t bytes, Stream) {
+void fill_bytes(void* to, std::uint8_t value, std::int64_t bytes, Stream stream) {
+    emulated::give_work(stream);
     emulated::require_device_range(to, bytes);
     std::memset(to, value, static_cast<std::size_t>(bytes));
 }
 
 void* create_stream() {
-    return new char;
+    return emulated::open_stream();
 }
 void destroy_stream(void* stream) noexcept {
-    delete static_cast<char*>(stream);
+    emulated::close_stream(stream);
 }
-void wait(Stream) {}
+void wait(Stream stream) {
+    emulated::wait_for(emulated::point_of(stream));
+}
 
 void* create_event() {
     return new EmulatedEvent;
@@ -58,13 +71,17 @@ void* create_event() {
 void destroy_event(void* event) noexcept {
     delete static_cast<EmulatedEvent*>(event);
 }
-void record(void* event, Stream) {
-    static_cast<EmulatedEvent*>(event)->at = Clock::now();
+void record(void* event, Stream stream) {
+    emulated_event(event) = {.at = Clock::now(), .point = emulated::point_of(stream)};
 }
-void wait(void*) {}
-void make_wait(Stream, void*) {}
+void wait(void* event) {
+    emulated::wait_for(emulated_event(event).point);
+}
+void make_wait(Stream stream, void* event) {
+    emulated::hold_back(stream, emulated_event(event).point);
+}
 double seconds_between(void* first, void* second) {
-    const auto elapsed = static_cast<EmulatedEvent*>(second)->at - static_cast<EmulatedEvent*>(first)->at;
+    const auto elapsed = emulated_event(second).at - emulated_event(first).at;
     return std::chrono::duration<double>(elapsed).count();
 }
 
@@ -79,11 +96,17 @@ void launch_graph(void* graph, Stream) {
     (*static_cast<std::function<void()>*>(graph))();
 }
 
+void open_range(const char*) {}
+void close_range() noexcept {}
+
 const char* kind() {
     return "emulated";
 }
 int count() {
     return 1;
+}
+std::int64_t free_bytes() {
+    return emulated::free_device_bytes();
 }
 DeviceInfo info(int) {
     return {.name = "emulated device",
@@ -93,7 +116,7 @@ DeviceInfo info(int) {
             .memory_bytes = emulated::kDeviceBytes};
 }
 void use(int device) {
-    require(device == 0, "device ", device, " does not exist; the emulator has device 0");
+    if (device != 0) fail(Fault::device, "device ", device, " does not exist; the emulator has device 0 alone");
 }
 int current() {
     return 0;

@@ -1,6 +1,7 @@
 // The emulator's matrix products: the host's, on the emulated device's memory.
 #include "engine/device/device_gemm.h"
 
+#include "kernels/core/launch_log.h"
 #include "tests/emulator/memory.h"
 
 namespace cloze {
@@ -16,7 +17,9 @@ Tensor on_host(Tensor x) {
 
 class EmulatedGemm final : public DeviceGemm {
 public:
-    void multiply(const Gemm& arguments, Stream) override {
+    void multiply(const Gemm& arguments, Stream stream) override {
+        const std::int64_t k = arguments.transpose_a ? arguments.a.rows : arguments.a.cols;
+        LaunchLog::note(product_name(arguments.d.rows, arguments.d.cols, k, arguments.d.dtype).c_str(), stream);
         Gemm host = arguments;
         for (Tensor* x : {&host.d, &host.a, &host.b, &host.bias}) {
             if (*x) *x = on_host(*x);

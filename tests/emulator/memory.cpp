@@ -95,6 +95,12 @@ void release_device(void* address) noexcept {
     memory.last_bytes = -1;
 }
 
+std::int64_t free_device_bytes() {
+    std::int64_t used = 0;
+    for (const auto& [start, size] : device_memory().buffers) used += size;
+    return kDeviceBytes - used;
+}
+
 void require_device_range(const void* address, std::int64_t bytes) {
     DeviceMemory& memory = device_memory();
     const std::int64_t offset = static_cast<const char*>(address) - memory.start;

@@ -17,6 +17,7 @@ inline constexpr std::int64_t kDeviceBytes = 16ll << 30;
 // Buffers, for the host.
 void* allocate_device(std::int64_t bytes);
 void release_device(void* address) noexcept;
+std::int64_t free_device_bytes();
 /// Throws unless the bytes lie inside of one buffer.
 void require_device_range(const void* address, std::int64_t bytes);
 

@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 120
 # The emulator's faults, by their words; the first that fits counts.
 FAULTS = (
     ("missing fence", r"missing fence"),
-    ("race with a copy", r"race on .* by a copy of thread"),
+    ("race with a copy", r"race on .* by a copy of (thread|the copy engine)"),
     ("race", r"race on |of a wgmma in flight|returns while (its|a|thread)|before it is known to run"),
     ("deadlock", r"deadlock in block"),
     ("divergence", r"divergent (warp|block)|has returned|are not whole warps|threads expected here"),

@@ -228,6 +228,10 @@ TEST_CASE("an output folder of another run is refused and left alone") {
     require_complaint(cloze(other), kBadInput, {"another run", "learning_rate", "--output"});
     CHECK(contents_of(shop.path("run")) == before);
 
+    require_complaint(cloze(shop.pretrain("run", 4, {"--precision", "bf16"})), kBadInput,
+                      {"another run", "precision", "--output"});
+    CHECK(contents_of(shop.path("run")) == before);
+
     require_complaint(cloze(shop.pretrain("dataset", 4)), kBadInput, {"dataset", "--output"});
     write_file(shop.path("file"), "mine");
     const Ended file = cloze(shop.pretrain("file", 4));

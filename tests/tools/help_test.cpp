@@ -8,8 +8,8 @@
 namespace cloze::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"vocab",     "prepare",  "pretrain", "evaluate",
-                                            "fill-mask", "tokenize", "inspect",  "version"};
+const std::vector<std::string> kCommands = {"vocab",     "prepare",  "plan",    "pretrain", "evaluate",
+                                            "fill-mask", "tokenize", "inspect", "version"};
 
 void require_readable(const std::string& help) {
     std::istringstream lines(help);

@@ -111,7 +111,11 @@ TEST_CASE("quiet leaves the metrics and prints nothing") {
     require_success(ended);
     CHECK(ended.out.empty());
     CHECK(ended.err.empty());
-    CHECK(read_file(shop.path("run/metrics.jsonl")).find("\"step\"") != std::string::npos);
+    const std::string metrics = read_file(shop.path("run/metrics.jsonl"));
+    for (const std::string key : {"step", "tflops", "forward_seconds", "optimizer_seconds", "gap_seconds"}) {
+        INFO(key);
+        CHECK(metrics.find("\"" + key + "\"") != std::string::npos);
+    }
 }
 
 }  // namespace cloze::test

@@ -2,32 +2,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/model/host_copy.h"
-#include "engine/model/initialization.h"
-#include "engine/train/trainer.h"
 #include "tests/kernels/device/device_testing.h"
-#include "tests/train/tiny_run.h"
+#include "tests/train/device_run.h"
 
 using namespace cloze;
 using namespace cloze::test;
 
 namespace {
-
-/// Heads of 32, as devices have them.
-BertConfig device_config() {
-    BertConfig config = tiny_config();
-    config.hidden_size = 64;
-    config.num_attention_heads = 2;
-    config.intermediate_size = 128;
-    return config;
-}
-
-TrainerOptions device_options(std::int64_t micro_batches, std::int64_t virtual_ranks = 1) {
-    TrainerOptions options = tiny_options(micro_batches, virtual_ranks);
-    options.model.working = DType::bf16;
-    options.model.place = Place::device;
-    return options;
-}
 
 /// The same on the host, which rounds where the device rounds.
 TrainerOptions host_options(TrainerOptions options) {
@@ -37,13 +18,6 @@ TrainerOptions host_options(TrainerOptions options) {
 
 std::vector<float> fetched(const Trainer& trainer, const ParameterView& view) {
     return values_of(HostCopy(view, trainer.compute()).view());
-}
-
-void start(Trainer& trainer) {
-    const HostCopy weights(trainer.weights(), trainer.compute());
-    initialize(weights.view(), 0.1, 1, Initialization::truncated_normal);
-    weights.send();
-    trainer.weights_written();
 }
 
 struct Outcome {
@@ -105,6 +79,25 @@ TEST_CASE("steps on a device equal those on the host, up to rounding") {
             CHECK(there.norms[i] == Approx(here.norms[i]).epsilon(2e-2));
         }
     }
+}
+
+TEST_CASE("training in bf16 on a device goes the way of f32 on the host, without dropout") {
+    if (!device_or_skip()) return;
+    Device device(0);
+    BertConfig config = device_config();
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0;
+    const std::int64_t steps = std::string(Device::kind()) == "cuda" ? 300 : 40;
+    TrainerOptions f32 = host_options(device_options(1));
+    f32.model.working = DType::f32;
+    const Outcome there = train(config, device_options(1), steps, &device);
+    const Outcome here = train(config, f32, steps, nullptr);
+    double worst = 0;
+    for (std::size_t i = 0; i < here.losses.size(); ++i) {
+        worst = std::max(worst, std::abs(there.losses[i] / here.losses[i] - 1));
+    }
+    INFO("losses of single steps differ by at most " << worst);
+    CHECK(worst <= 0.01);
+    CHECK(here.losses.back() < 0.9 * here.losses.front());
 }
 
 TEST_CASE("recorded graphs give the bits of plain launches, and so does a second run") {
@@ -178,6 +171,54 @@ TEST_CASE("a gradient that is not finite skips the update on the device and name
     CHECK(trainer.progress().updates == 0);
     CHECK(trainer.progress().steps == 2);
     CHECK(same_bits(fetched(trainer, trainer.weights()), before));
+}
+
+TEST_CASE("trainers that take turns on a device give the bits of each alone, in one stream or in two") {
+    if (!device_or_skip()) return;
+    const TrainerOptions options = device_options(1);
+    TrainerOptions other_options = options;
+    other_options.seed = options.seed + 1;
+    const OwnedStream stream;
+    Device one(0), two(0, stream);
+    const Outcome alone = train(device_config(), options, 3, &one);
+    const Outcome other_alone = train(device_config(), other_options, 3, &one);
+    for (Device* device : {&one, &two}) {
+        Trainer first(device_config(), options, &one), second(device_config(), other_options, device);
+        start(first);
+        start(second);
+        BatchStream samples(tiny_sampler(), tiny_stream_settings(1), kTinyLimits);
+        for (int i = 0; i < 3; ++i) {
+            const StepBatches batches = samples.next();
+            first.begin(batches);
+            second.begin(batches);
+        }
+        CHECK(same_bits(fetched(first, first.weights()), alone.weights));
+        CHECK(same_bits(fetched(second, second.weights()), other_alone.weights));
+    }
+}
+
+TEST_CASE("a trainer that goes with steps unfinished leaves the device, and a caller's stream, as good as new") {
+    if (!device_or_skip()) return;
+    const OwnedStream stream;
+    Device device(0, stream);
+    const TrainerOptions options = device_options(2);
+    const Outcome whole = train(device_config(), options, 3, &device);
+    {
+        Trainer trainer(device_config(), options, &device);
+        start(trainer);
+        BatchStream samples(tiny_sampler(), tiny_stream_settings(2), kTinyLimits);
+        for (int i = 0; i < 2; ++i) trainer.begin(samples.next());
+    }
+    check_same(train(device_config(), options, 3, &device), whole);
+}
+
+TEST_CASE("the default stream, which cannot be recorded, serves without graphs alone") {
+    if (!device_or_skip()) return;
+    Device own(0), device(0, Stream{});
+    TrainerOptions options = device_options(1);
+    CHECK_THROWS_AS(Trainer(device_config(), options, &device), Error);
+    options.graphs = false;
+    check_same(train(device_config(), options, 2, &device), train(device_config(), options, 2, &own));
 }
 
 TEST_CASE("a trainer takes the device memory that was planned") {

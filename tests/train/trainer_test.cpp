@@ -1,6 +1,7 @@
 #include "engine/train/trainer.h"
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -152,5 +153,22 @@ TEST_CASE("a step with another number of micro-batches is refused") {
     CHECK_THROWS_WITH(Trainer(tiny_config(), tiny_options(3, 2)), Catch::Contains("not a multiple of 2 virtual ranks"));
     for (const std::int64_t ranks : {0, 3}) {
         CHECK_THROWS_WITH(Trainer(tiny_config(), tiny_options(6, ranks)), Catch::Contains("a power of two is needed"));
+    }
+}
+
+TEST_CASE("a report says what the parts of its step took, whatever was reported before") {
+    const TrainerOptions options = tiny_options(4, 2);
+    Trainer trainer(tiny_config(), options);
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(options.micro_batches), kTinyLimits);
+    for (int step = 0; step < 3; ++step) {
+        const auto start = std::chrono::steady_clock::now();
+        const StepReport report = trainer.step(stream.next());
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        CHECK(report.times.input >= 0);
+        CHECK(report.times.forward > 0);
+        CHECK(report.times.backward > 0);
+        CHECK(report.times.optimizer > 0);
+        CHECK(report.times.sum() <= seconds);
     }
 }

@@ -5,6 +5,7 @@
 #include "kernels/core/device_info.h"
 #include "kernels/core/graph.h"
 #include "kernels/core/launch_log.h"
+#include "kernels/core/named_range.h"
 #include "kernels/cast.h"
 #include "kernels/core/stream.h"
 #include "tests/kernels/device/device_testing.h"
@@ -120,9 +121,9 @@ TEST_CASE("an error while a graph is recorded reaches the caller, and the stream
     const DeviceBuffer buffer(64);
     const auto broken = [&] {
         fill_bytes(buffer.address(), 1, 64, stream);
-        throw Error(Fault::input, "broken");
+        throw Error(Fault::usage, "broken");
     };
-    CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "broken");
+    CHECK(error_of([&] { Graph(stream, broken).launch(stream); }) == "usage: broken");
     fill_bytes(buffer.address(), 2, 64, stream);
     wait(stream);
 }
@@ -138,11 +139,18 @@ TEST_CASE("a log notes each launch of its thread while it lives") {
     };
     launches();
     const LaunchLog log;
-    launches();
+    {
+        const NamedRange range("fills");
+        launches();
+    }
+    CHECK(std::string(NamedRange::current()).empty());
     const auto entries = log.entries();
     REQUIRE(entries.size() == 2);
     for (const LaunchLog::Entry& entry : entries) {
         CHECK(entry.op == "fill");
+        CHECK(entry.range == "fills");
         CHECK(entry.seconds >= 0);
     }
+    CHECK(entries[0].start == 0);
+    CHECK(entries[1].start == Approx(entries[0].seconds));
 }

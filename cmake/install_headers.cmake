@@ -1,0 +1,16 @@
+# Installs `headers`, paths from `header_root`, and what they include of ours, to `header_destination`. Looked up when
+# installing: a header that gained an include since the build was configured brings it along.
+cmake_policy(VERSION 3.25)
+set(installed "")
+while(headers)
+    list(POP_FRONT headers header)
+    if(header IN_LIST installed)
+        continue()
+    endif()
+    list(APPEND installed ${header})
+    get_filename_component(folder ${header} DIRECTORY)
+    file(INSTALL ${header_root}/${header} DESTINATION ${header_destination}/${folder})
+    file(STRINGS ${header_root}/${header} includes REGEX "^#include \"")
+    list(TRANSFORM includes REPLACE "^#include \"([^\"]*)\".*" "\\1")
+    list(APPEND headers ${includes})
+endwhile()
