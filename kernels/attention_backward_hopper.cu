@@ -9,10 +9,10 @@
 //   loader, 1 warp          asks for tiles: two of keys and values, four stages of queries, dy and y ahead
 //   helpers, 3 warps        what both score groups need of a tile of queries: delta = dy . y, log_sum_exp, the bits of
 //                           dropout, zeros behind the sequence. Philox thus runs beside the products, once for 4 warps
-//   score groups, 2 x 4     64 keys each: scores and gradients of probabilities, transposed, so that what is made of
-//   them
-//                           stands in registers as left factor of dv and dk; ds goes to shared memory
-//   dquery group, 4 warps   dq += ds k of a tile of queries, one or two tiles behind; it alone waits for scratch
+//   score groups, 2 x 4     64 keys each: scores and gradients of probabilities, transposed, so that they are left
+//                           factors of dv and dk as they stand in registers; ds goes to shared memory
+//   dquery group, 4 warps   dq += ds k of a tile of queries, one or two tiles behind; its sum so far is copied from
+//                           scratch a tile ahead
 //
 // Chosen by count from these, per 128 x 128 scores of 64 columns (2,560 cycles of tensor cores, 1,024 of exponentials):
 //
@@ -27,7 +27,7 @@
 // Budget of a multiprocessor for 64 queries x 128 keys (5.2 MFLOP), in cycles: tensor cores 1,280; shared memory 1,300
 // (wgmma's operands 128 KiB, ds 16, copies 16); exponentials 512; instructions of a scheduler 1,230, with dropout
 // 1,780. Predicted of an H200 at 1.75 GHz, before any was measured: 2,500 cycles, with dropout 2,900, or 450 and 390
-// TFLOP/s at 512; at 128 memory's limit of 344 to 85 %.
+// TFLOP/s at 512; at 128 memory's limit of 344 to 85 %. docs/kernels.md has what was measured.
 //
 // Tested by tests/kernels/device/attention_test.cpp.
 #include <algorithm>
