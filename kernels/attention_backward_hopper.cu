@@ -9,10 +9,10 @@
 //   loader, 1 warp          asks for tiles: two of keys and values, four stages of queries, dy and y ahead
 //   helpers, 3 warps        what both score groups need of a tile of queries: delta = dy . y, log_sum_exp, the bits of
 //                           dropout, zeros behind the sequence. Philox thus runs beside the products, once for 4 warps
-//   score groups, 2 x 4     64 keys each: scores and gradients of probabilities, transposed, so that what is made of
-//   them
-//                           stands in registers as left factor of dv and dk; ds goes to shared memory
-//   dquery group, 4 warps   dq += ds k of a tile of queries, one or two tiles behind; it alone waits for scratch
+//   score groups, 2 x 4     64 keys each: scores and gradients of probabilities, transposed, so that they are left
+//                           factors of dv and dk as they stand in registers; ds goes to shared memory
+//   dquery group, 4 warps   dq += ds k of a tile of queries, one or two tiles behind; its sum so far is copied from
+//                           scratch a tile ahead
 //
 // Chosen by count from these, per 128 x 128 scores of 64 columns (2,560 cycles of tensor cores, 1,024 of exponentials):
 //
@@ -27,7 +27,7 @@
 // Budget of a multiprocessor for 64 queries x 128 keys (5.2 MFLOP), in cycles: tensor cores 1,280; shared memory 1,300
 // (wgmma's operands 128 KiB, ds 16, copies 16); exponentials 512; instructions of a scheduler 1,230, with dropout
 // 1,780. Predicted of an H200 at 1.75 GHz, before any was measured: 2,500 cycles, with dropout 2,900, or 450 and 390
-// TFLOP/s at 512; at 128 memory's limit of 344 to 85 %.
+// TFLOP/s at 512; at 128 memory's limit of 344 to 85 %. docs/kernels.md has what was measured.
 //
 // Tested by tests/kernels/device/attention_test.cpp.
 #include <algorithm>
@@ -194,16 +194,32 @@ __device__ float* so_far_of(const Arguments& a, const Head& head, int first_quer
     return a.dquery + at * kDim + 2 * lane_pair(thread_index_here());
 }
 
+/// Starts to copy them, a tile ahead: from the second-level cache, or memory, they come too late for the product
+/// itself.
 template <int kDim>
-__device__ void load_so_far(float (&sum)[kDim / 2], const Arguments& a, const Head& head, int first_query) {
+__device__ void start_so_far(const Tiles& tiles, const Arguments& a, const Head& head, int query_tile) {
+    const int first_query = query_tile * kQueries;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         const int row = first_row_of_thread() + 8 * half;
-        if (first_query + row >= head.length) continue;
-        const float* from = so_far_of<kDim>(a, head, first_query, row);
+        const bool inside = first_query + row < head.length;
+        const float* from = so_far_of<kDim>(a, head, first_query, inside ? row : 0);
 #pragma unroll
         for (int i = 0; i < kDim / 16; ++i) {
-            const Floats4 x = load4(from + 16 * i);
+            copy_async_16(shared_address(own_so_far(tiles, half * (kDim / 16) + i)), from + 16 * i, inside ? 16 : 0);
+        }
+    }
+    commit_copies();
+}
+
+template <int kDim>
+__device__ void load_so_far(float (&sum)[kDim / 2], const Tiles& tiles) {
+    wait_for_copies<0>();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int i = 0; i < kDim / 16; ++i) {
+            const Floats4 x = load4(own_so_far(tiles, half * (kDim / 16) + i));
 #pragma unroll
             for (int e = 0; e < 4; ++e) sum[8 * i + e / 2 * 4 + 2 * half + e % 2] = x[e];
         }
@@ -252,14 +268,20 @@ __device__ void add_dqueries(float (&sum)[kDim / 2], const Tiles& tiles, const A
     const Head head = head_here<kDim>(tiles, a.packing, turn);
     const int first_query = query_tile * kQueries;
     const bool first_visit = key_tile == head.first_key_tile(query_tile);
-    if (!first_visit) load_so_far<kDim>(sum, a, head, first_query);
+    if (!first_visit) load_so_far<kDim>(sum, tiles);
+    const int next = next_with_so_far(head, key_tile, query_tile);
+    if (next >= 0 && next != query_tile) start_so_far<kDim>(tiles, a, head, next);
     wait_for<Slots::scores_full>(tiles, scores);
     multiply_dscores<kDim>(sum, tiles, scores.slot(), keys.slot(), key_boxes(head, key_tile), !first_visit);
     arrive_at<Slots::scores_empty>(tiles, scores);
-    if (key_tile != head.last_key_tile(query_tile)) return store_so_far<kDim>(sum, a, head, first_query);
-    const std::int64_t stride = 3 * a.packing.hidden;
-    write_gradient<kDim>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
-                         head.length - first_query, tiles.gradients, sum, a.scale * a.drop.keep_scale);
+    if (key_tile == head.last_key_tile(query_tile)) {
+        const std::int64_t stride = 3 * a.packing.hidden;
+        write_gradient<kDim>(a.dqkv + (head.first_row + first_query) * stride + head.column, stride,
+                             head.length - first_query, tiles.gradients, sum, a.scale * a.drop.keep_scale);
+    } else {
+        store_so_far<kDim>(sum, a, head, first_query);
+    }
+    if (next == query_tile) start_so_far<kDim>(tiles, a, head, next);  // what has just been stored
 }
 
 template <int kDim>
@@ -367,12 +389,12 @@ __device__ void pass_key_tile(Sums<kDim>& sums, const Tiles& tiles, const Argume
     arrive_at<Slots::stage_empty>(tiles, before);
 }
 
+/// dk and dv of a group's keys, through its values, which are not needed any more.
 template <int kDim>
-__device__ void write_sums(const Sums<kDim>& sums, const Tiles& tiles, const Arguments& a, const Head& head,
-                           int first_key, int group) {
+__device__ void write_sums(const Sums<kDim>& sums, std::uint32_t* tile, const Arguments& a, const Head& head,
+                           int first_key) {
     const std::int64_t hidden = a.packing.hidden;
     bf16* dkey = a.dqkv + (head.first_row + first_key) * 3 * hidden + hidden + head.column;
-    std::uint32_t* tile = tiles.gradients + (1 + group) * box_words(kDim);
     const int rows = head.length - first_key;
     write_gradient<kDim>(dkey + hidden, 3 * hidden, rows, tile, sums.dvalue, a.drop.keep_scale);
     write_gradient<kDim>(dkey, 3 * hidden, rows, tile, sums.dkey, a.scale * a.drop.keep_scale);
@@ -391,11 +413,14 @@ __device__ void sum_keys(const Tiles& tiles, const Arguments& a, int group) {
             } else {
                 skip_key_tile(tiles, head_here<kDim>(tiles, a.packing, turn), key_tile, turns);
             }
+            if (any) {
+                named_barrier_wait(1 + group, kGroupThreads);  // all of the group have multiplied by its values
+                write_sums<kDim>(sums, tiles.values + (2 * turns.keys.slot() + group) * box_words(kDim), a,
+                                 head_here<kDim>(tiles, a.packing, turn), key_tile * kKeys + group * kGroupKeys);
+                fence_async_shared();
+            }
             arrive_at<Slots::keys_empty>(tiles, turns.keys);
             turns.keys.next();
-            if (!any) continue;
-            write_sums<kDim>(sums, tiles, a, head_here<kDim>(tiles, a.packing, turn),
-                             key_tile * kKeys + group * kGroupKeys, group);
         }
         arrive_at<Slots::head_empty>(tiles, turn);
     }

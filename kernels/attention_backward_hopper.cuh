@@ -106,11 +106,12 @@ struct Tiles {
     std::uint32_t* dout;       // [stage][kQueries][kDim]
     std::uint32_t* y;          // [stage][kQueries][kDim]
     std::uint32_t* dscores;    // [slot][score group][kQueries][kGroupKeys]
-    std::uint32_t* gradients;  // [dq, then dk or dv of each score group][64][kDim], on their way to memory
-    float* log2_sum;           // [stage][kQueries]: log2 of the sum of exp; infinity where p is 0
-    float* delta;              // [stage][kQueries]
-    std::uint32_t* keep;       // [stage][score group][query block][lane]
-    HeadSlot* heads;           // [slot]
+    std::uint32_t* gradients;  // [kQueries][kDim]: dq on its way to memory
+    float* so_far;        // [kDim / 8][thread of the dquery group][4]: dq of the key tiles so far, of the next tile
+    float* log2_sum;      // [stage][kQueries]: log2 of the sum of exp; infinity where p is 0
+    float* delta;         // [stage][kQueries]
+    std::uint32_t* keep;  // [stage][score group][query block][lane]
+    HeadSlot* heads;      // [slot]
     std::uint64_t* barriers;
 };
 
@@ -122,7 +123,8 @@ constexpr int shared_bytes(int dim) {
         .take<std::uint32_t>(kStages * box_words(dim), 1024)
         .take<std::uint32_t>(kStages * box_words(dim), 1024)
         .take<std::uint32_t>(kScoreTiles * kScoreGroups * kPanelWords, 1024)
-        .take<std::uint32_t>((1 + kScoreGroups) * box_words(dim), 1024)
+        .take<std::uint32_t>(box_words(dim), 1024)
+        .take<float>(kQueries * dim)
         .take<float>(kStages * kQueries)
         .take<float>(kStages * kQueries)
         .take<std::uint32_t>(kStages * kScoreGroups * kQueryBlocks * kWarpThreads)
@@ -141,7 +143,8 @@ __device__ inline Tiles take_tiles() {
     t.dout = arena.take<std::uint32_t>(kStages * box_words(kDim), 1024);
     t.y = arena.take<std::uint32_t>(kStages * box_words(kDim), 1024);
     t.dscores = arena.take<std::uint32_t>(kScoreTiles * kScoreGroups * kPanelWords, 1024);
-    t.gradients = arena.take<std::uint32_t>((1 + kScoreGroups) * box_words(kDim), 1024);
+    t.gradients = arena.take<std::uint32_t>(box_words(kDim), 1024);
+    t.so_far = arena.take<float>(kQueries * kDim);
     t.log2_sum = arena.take<float>(kStages * kQueries);
     t.delta = arena.take<float>(kStages * kQueries);
     t.keep = arena.take<std::uint32_t>(kStages * kScoreGroups * kQueryBlocks * kWarpThreads);
@@ -267,11 +270,24 @@ __device__ inline int first_row_of_thread() {
     return thread / kWarpThreads * 16 + lane_group(thread);
 }
 
+/// The tile of queries that comes next in the head where dq of it has a sum so far, else -1.
+__device__ inline int next_with_so_far(const Head& head, int key_tile, int query_tile) {
+    const bool last = query_tile == head.last_query_tile(key_tile);
+    const int next_key = key_tile + (last ? 1 : 0);
+    const int next = last ? head.first_query_tile(next_key) : query_tile + 1;
+    return next_key * kKeys < head.length && next_key != head.first_key_tile(next) ? next : -1;
+}
+
+/// A thread's own place for four of a sum so far.
+__device__ inline float* own_so_far(const Tiles& tiles, int chunk) {
+    return tiles.so_far + (chunk * kGroupThreads + thread_index_here() % kGroupThreads) * 4;
+}
+
 // ---- What helpers need.
 
-/// Which helper takes a tile of queries, in all of its key tiles.
+/// Which helper takes a tile of queries, in all of its key tiles: by turns where heads have one tile or two.
 __device__ inline int helper_of(const HeadTurn& turn, int query_tile) {
-    return static_cast<int>((turn.count + static_cast<unsigned>(query_tile)) % kHelpers);
+    return static_cast<int>((2 * turn.count + static_cast<unsigned>(query_tile)) % kHelpers);
 }
 
 inline constexpr int kLaneRows = kQueries / kWarpThreads;  // of a tile of queries, a lane's
