@@ -472,6 +472,30 @@ __device__ void copy_step(T* slot, const Backward<T>& a, std::int64_t row, std::
     commit_copies();
 }
 
+/// What a block of backward reads once a row, by all its threads.
+template <typename T>
+__device__ void read_rows(const Backward<T>& a, const BlockRows& rows, int count, RowStatistics* statistics,
+                          HiddenMaskRow* mask_rows) {
+    for (int i = thread_index(); i < a.rows_of_block && count > 0; i += threads_per_block()) {
+        const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
+        statistics[i] = {a.mean[row], a.rstd[row]};
+        mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
+    }
+}
+
+/// The block's row of partial sums.
+template <int kGroups, int kTeams, int kSums>
+__device__ void write_partial(float* partial, std::int64_t hidden, const Floats8 (&sums)[kSums], float* meeting,
+                              int team, int column) {
+    if constexpr (kTeams > 1) {
+        meet(meeting, sums, team, kTeams, kGroups * kWarpColumns, column, partial, hidden, 0);
+    } else {
+        if (column >= hidden) return;
+#pragma unroll
+        for (int i = 0; i < kSums; ++i) store8(partial + i * hidden + column, sums[i]);
+    }
+}
+
 template <typename Op, int kGroups>
 __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 16 / kBackwardWarps) backward_kernel(Op op) {
     wait_for_previous_kernel();
@@ -491,11 +515,7 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 16 / kBa
         copy_step(slots + slot * Parts::kSlotElements, a, team_first + slot * kBlockStep, rows.end, column,
                   Parts::kThreads);
     }
-    for (int i = thread_index(); i < a.rows_of_block && count > 0; i += Parts::kThreads) {
-        const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
-        shared.statistics[i] = {a.mean[row], a.rstd[row]};
-        shared.mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
-    }
+    read_rows(a, rows, count, shared.statistics, shared.mask_rows);
     const HiddenMaskDraw mask(a.mask);
     const Floats8 gamma = load8_or_zero(active, a.gamma + column);
     Floats8 sums[Op::kSums] = {};
@@ -531,15 +551,8 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 16 / kBa
     }
     wait_for_copies<0>();
     let_next_kernel_start();  // sum_chunks
-    float* partial = a.partial + block_x() * Op::kSums * a.hidden;
-    if constexpr (kTeams > 1) {
-        meet(shared.meeting, sums, team, kTeams, kGroups * kWarpColumns, column, partial, a.hidden, 0);
-    } else {
-#pragma unroll
-        for (int i = 0; i < Op::kSums; ++i) {
-            if (active) store8(partial + i * a.hidden + column, sums[i]);
-        }
-    }
+    write_partial<kGroups, kTeams>(a.partial + block_x() * Op::kSums * a.hidden, a.hidden, sums, shared.meeting, team,
+                                   column);
 }
 
 template <typename Op, int kSums>
