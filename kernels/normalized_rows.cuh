@@ -473,10 +473,10 @@ __device__ void copy_step(T* slot, const Backward<T>& a, std::int64_t row, std::
 }
 
 /// What a block of backward reads once a row, by all its threads.
-template <typename T>
+template <int kThreads, typename T>
 __device__ void read_rows(const Backward<T>& a, const BlockRows& rows, int count, RowStatistics* statistics,
                           HiddenMaskRow* mask_rows) {
-    for (int i = thread_index(); i < a.rows_of_block && count > 0; i += threads_per_block()) {
+    for (int i = thread_index(); i < a.rows_of_block && count > 0; i += kThreads) {
         const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
         statistics[i] = {a.mean[row], a.rstd[row]};
         mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
@@ -515,7 +515,7 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 16 / kBa
         copy_step(slots + slot * Parts::kSlotElements, a, team_first + slot * kBlockStep, rows.end, column,
                   Parts::kThreads);
     }
-    read_rows(a, rows, count, shared.statistics, shared.mask_rows);
+    read_rows<Parts::kThreads>(a, rows, count, shared.statistics, shared.mask_rows);
     const HiddenMaskDraw mask(a.mask);
     const Floats8 gamma = load8_or_zero(active, a.gamma + column);
     Floats8 sums[Op::kSums] = {};
