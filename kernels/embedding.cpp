@@ -295,7 +295,7 @@ void embedding_backward(const EmbeddingBackward& arguments, [[maybe_unused]] Str
 // For each chunk of rows the sums of dgamma and dbeta; afterwards for each piece of an order and each of three tables
 // two edges, so that a device takes the tables side by side.
 std::int64_t embedding_backward_scratch(std::int64_t tokens, std::int64_t hidden) {
-    return chunk_partials(tokens, 6 * hidden);
+    return std::max(short_chunk_partials(tokens, 2 * hidden), chunk_partials(tokens, 6 * hidden));
 }
 
 // y, sum and the table rows that tokens can name, each once.

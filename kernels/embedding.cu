@@ -346,6 +346,7 @@ void add_to_tables(const EmbeddingBackward& a, Stream stream) {
 /// dsum, dgamma and dbeta. scratch: [chunk of rows][dgamma, dbeta][hidden], free again afterwards.
 template <typename T>
 void backward_of_norm(const EmbeddingBackward& a, Stream stream) {
+    const int rows_of_block = normalized_rows::backward_rows(a.dy.rows);
     normalized_rows::launch_backward("embedding_backward",
                                      BackwardOp<T>{.norm = {.partial = a.scratch.data<float>(),
                                                             .dy = a.dy.data<T>(),
@@ -356,6 +357,7 @@ void backward_of_norm(const EmbeddingBackward& a, Stream stream) {
                                                             .rows = a.dy.rows,
                                                             .hidden = a.dy.cols,
                                                             .inverse_hidden = 1.0f / static_cast<float>(a.dy.cols),
+                                                            .rows_of_block = rows_of_block,
                                                             .mask = hidden_mask_arguments(a.dropout)},
                                                    .dsum = a.dsum.data<T>(),
                                                    .counts = a.counts},
@@ -363,7 +365,7 @@ void backward_of_norm(const EmbeddingBackward& a, Stream stream) {
     sum_chunks({.op = "embedding_backward",
                 .sums = {a.dgamma.data<float>(), a.dbeta.data<float>()},
                 .partial = a.scratch.data<float>(),
-                .chunks = divide_up(a.dy.rows, kRowsPerChunk),
+                .chunks = divide_up(a.dy.rows, rows_of_block),
                 .stride = BackwardOp<T>::kSums * a.dy.cols,
                 .cols = a.dy.cols,
                 .accumulate = a.accumulate},

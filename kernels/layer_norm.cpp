@@ -166,7 +166,7 @@ void layer_norm_backward(const LayerNormBackward& arguments, [[maybe_unused]] St
 }
 
 std::int64_t layer_norm_backward_scratch(std::int64_t rows, std::int64_t hidden) {
-    return chunk_partials(rows, 3 * hidden);
+    return short_chunk_partials(rows, 3 * hidden);
 }
 
 // With bias, residual and dropout.

@@ -95,6 +95,7 @@ void layer_norm_forward(const LayerNormForward& a, Stream stream) {
 }
 
 void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
+    const int rows_of_block = normalized_rows::backward_rows(a.dy.rows);
     const auto start = [&]<typename T>() {
         normalized_rows::launch_backward("layer_norm_backward",
                                          BackwardOp<T>{.norm = {.partial = a.scratch.data<float>(),
@@ -106,6 +107,7 @@ void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
                                                                 .rows = a.dy.rows,
                                                                 .hidden = a.dy.cols,
                                                                 .inverse_hidden = 1.0f / static_cast<float>(a.dy.cols),
+                                                                .rows_of_block = rows_of_block,
                                                                 .mask = hidden_mask_arguments(a.dropout)},
                                                        .dx = a.dx.data<T>(),
                                                        .dresidual = a.dresidual ? a.dresidual.data<T>() : nullptr},
@@ -115,7 +117,7 @@ void layer_norm_backward(const LayerNormBackward& a, Stream stream) {
     sum_chunks({.op = "layer_norm_backward",
                 .sums = {a.dgamma.data<float>(), a.dbeta.data<float>(), a.dbias ? a.dbias.data<float>() : nullptr},
                 .partial = a.scratch.data<float>(),
-                .chunks = divide_up(a.dy.rows, kRowsPerChunk),
+                .chunks = divide_up(a.dy.rows, rows_of_block),
                 .stride = BackwardOp<float>::kSums * a.dy.cols,
                 .cols = a.dy.cols,
                 .accumulate = a.accumulate},

@@ -12,12 +12,13 @@
 //              ahead: a multiprocessor holds so many blocks that some load while others compute, and they start and end
 //              at any time. The mask is drawn while the row is on its way. A team of two meets for the mean and for
 //              the variance.
-//   backward   a warp a piece. The column sums (dgamma, dbeta and the op's own) stay in registers over 64 rows; with
-//              all pieces in one warp three of them alone would be 96 registers, which leaves too few warps to cover
-//              the latency of memory. The warps of a team take two rows a step, and the block meets once a step.
-//              Elements come by cp.async, two steps ahead: a thread copies for itself alone what it will use, so that
-//              loads are always in flight and it waits for nobody. Each block writes one row of partial sums, which
-//              sum_chunks() adds: 1/64 of the rows, in f32.
+//   backward   a warp a piece, a block a team (of three and four pieces) or a few of them. The column sums (dgamma,
+//              dbeta and the op's own) stay in registers over 64 rows; with all pieces in one warp three of them alone
+//              would be 96 registers, which leaves too few warps to cover the latency of memory. A team takes two rows
+//              a step, and the block meets once a step: the smaller it is, the less it waits. Elements come by
+//              cp.async, two steps ahead: a thread copies for itself alone what it will use, so that loads are always
+//              in flight and it waits for nobody. Each block writes one row of partial sums, which sum_chunks() adds:
+//              1/64 of the rows, in f32; of few rows up to 1/16, so that all of a device has work.
 //
 // Wider rows take the kernels called wide: a warp a row, which is read again from the caches for each pass.
 //
@@ -40,8 +41,9 @@ inline constexpr int kWarps = 8;
 inline constexpr int kLaneColumns = 8;
 inline constexpr int kWarpColumns = kWarpThreads * kLaneColumns;
 inline constexpr int kMaxGroups = 4;
-inline constexpr int kStepRows = 2;  // of a team of backward
-inline constexpr int kSlots = 2;     // steps that backward has in shared memory
+inline constexpr int kBackwardWarps = 4;  // of a block, about; a multiprocessor holds 16
+inline constexpr int kStepRows = 2;       // of a team of backward
+inline constexpr int kSlots = 2;          // steps that backward has in shared memory
 
 /// What every forward op has, as its member `norm`.
 template <typename T>
@@ -87,6 +89,7 @@ struct Backward {
     std::int64_t rows;
     std::int64_t hidden;
     float inverse_hidden;
+    int rows_of_block;
     HiddenMaskArguments mask;
 };
 
@@ -403,17 +406,17 @@ __device__ StepSums add_over_team(const StepSums& mine, StepSums* of_team, int t
     return all;
 }
 
-/// Warps that share a row in backward; a block is as many such teams as make about eight warps.
+/// Teams of a block of backward, each of `groups` warps: one, or as many as make four warps.
 CLOZE_HD constexpr int teams_of(int groups) {
-    return kWarps / groups;
+    return kBackwardWarps / groups;
 }
 
 /// The rows of a block of backward.
 struct BlockRows {
     std::int64_t first;
     std::int64_t end;
-    __device__ explicit BlockRows(std::int64_t rows)
-        : first(block_x() * kRowsPerChunk), end(first + kRowsPerChunk < rows ? first + kRowsPerChunk : rows) {}
+    __device__ BlockRows(std::int64_t rows, int of_block)
+        : first(block_x() * of_block), end(first + of_block < rows ? first + of_block : rows) {}
 };
 
 /// What backward reads once a row, of the rows of a block; those behind the last are as the last.
@@ -428,8 +431,8 @@ struct BackwardParts {
     static constexpr int kTeams = teams_of(kGroups);
     static constexpr int kThreads = kTeams * kGroups * kWarpThreads;
     static constexpr int kSlotElements = 2 * kStepRows * kThreads * kLaneColumns;  // [row][dy, sum][thread][column]
-    static constexpr int kMeeting = Op::kSums * kThreads * kLaneColumns;           // [team][sum][column of the team]
-    static constexpr int kExchange = 2 * kTeams * kGroups;                         // [step mod 2][team][warp]
+    static constexpr int kMeeting = kTeams > 1 ? Op::kSums* kThreads* kLaneColumns : 0;  // [team][sum][its column]
+    static constexpr int kExchange = 2 * kTeams * kGroups;                               // [step mod 2][team][warp]
 
     typename Op::Element* slots = nullptr;
     float* meeting = nullptr;
@@ -469,8 +472,33 @@ __device__ void copy_step(T* slot, const Backward<T>& a, std::int64_t row, std::
     commit_copies();
 }
 
+/// What a block of backward reads once a row, by all its threads.
+template <int kThreads, typename T>
+__device__ void read_rows(const Backward<T>& a, const BlockRows& rows, int count, RowStatistics* statistics,
+                          HiddenMaskRow* mask_rows) {
+    for (int i = thread_index(); i < a.rows_of_block && count > 0; i += kThreads) {
+        const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
+        statistics[i] = {a.mean[row], a.rstd[row]};
+        mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
+    }
+}
+
+/// The block's row of partial sums.
+template <int kGroups, int kTeams, int kSums>
+__device__ void write_partial(float* partial, std::int64_t hidden, const Floats8 (&sums)[kSums], float* meeting,
+                              int team, int column) {
+    if constexpr (kTeams > 1) {
+        meet(meeting, sums, team, kTeams, kGroups * kWarpColumns, column, partial, hidden, 0);
+    } else {
+        if (column >= hidden) return;
+#pragma unroll
+        for (int i = 0; i < kSums; ++i) store8(partial + i * hidden + column, sums[i]);
+    }
+}
+
 template <typename Op, int kGroups>
-__global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backward_kernel(Op op) {
+__global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 16 / kBackwardWarps) backward_kernel(Op op) {
+    wait_for_previous_kernel();
     using Parts = BackwardParts<Op, kGroups>;
     constexpr int kTeams = Parts::kTeams, kBlockStep = kTeams * kStepRows;
     const Backward<typename Op::Element>& a = op.norm;
@@ -478,7 +506,7 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backw
     const int team = warp_index() / kGroups, team_warp = warp_index() % kGroups;
     const int column = team_warp * kWarpColumns + lane_index() * kLaneColumns;
     const bool active = column < a.hidden;
-    const BlockRows rows(op.used_rows());
+    const BlockRows rows(op.used_rows(), a.rows_of_block);
     const int count = static_cast<int>(rows.end - rows.first);  // negative where no row is used
     typename Op::Element* slots = shared.slots + thread_index() * kLaneColumns;
     const std::int64_t team_first = rows.first + team * kStepRows;
@@ -487,11 +515,7 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backw
         copy_step(slots + slot * Parts::kSlotElements, a, team_first + slot * kBlockStep, rows.end, column,
                   Parts::kThreads);
     }
-    for (int i = thread_index(); i < kRowsPerChunk && count > 0; i += Parts::kThreads) {
-        const std::int64_t row = i < count ? rows.first + i : rows.end - 1;
-        shared.statistics[i] = {a.mean[row], a.rstd[row]};
-        shared.mask_rows[i] = HiddenMaskDraw::row_of(a.mask, row);
-    }
+    read_rows<Parts::kThreads>(a, rows, count, shared.statistics, shared.mask_rows);
     const HiddenMaskDraw mask(a.mask);
     const Floats8 gamma = load8_or_zero(active, a.gamma + column);
     Floats8 sums[Op::kSums] = {};
@@ -527,8 +551,8 @@ __global__ void __launch_bounds__(BackwardParts<Op, kGroups>::kThreads, 2) backw
     }
     wait_for_copies<0>();
     let_next_kernel_start();  // sum_chunks
-    meet(shared.meeting, sums, team, kTeams, kGroups * kWarpColumns, column,
-         a.partial + block_x() * Op::kSums * a.hidden, a.hidden, 0);
+    write_partial<kGroups, kTeams>(a.partial + block_x() * Op::kSums * a.hidden, a.hidden, sums, shared.meeting, team,
+                                   column);
 }
 
 template <typename Op, int kSums>
@@ -543,12 +567,13 @@ __device__ RowPart wide_first_pass(const Op& op, const HiddenMaskDraw& mask, con
 // First the sums of the block's rows, a warp a row; then the columns, a warp every eighth row, 256 at a time.
 template <typename Op>
 __global__ void __launch_bounds__(kWarps* kWarpThreads, 2) wide_backward_kernel(Op op) {
+    wait_for_previous_kernel();
     const Backward<typename Op::Element>& a = op.norm;
     SharedArena arena;
     float* meeting = arena.take<float>(kWarps * Op::kSums * kWarpColumns);
     RowSums* of_row = arena.take<RowSums>(kRowsPerChunk);
     const int lane_column = lane_index() * kLaneColumns, hidden = static_cast<int>(a.hidden);
-    const BlockRows rows(op.used_rows());
+    const BlockRows rows(op.used_rows(), a.rows_of_block);
     const HiddenMaskDraw mask(a.mask);
     for (std::int64_t row = rows.first + warp_index(); row < rows.end; row += kWarps) {
         RowSums sums = {};
@@ -583,6 +608,15 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, 2) wide_backward_kernel(
 /// Pieces of 256 columns of a row that is kept in registers; 0: the row is too wide for that.
 constexpr int groups_of(std::int64_t hidden) {
     return hidden <= kMaxGroups * kWarpColumns ? static_cast<int>((hidden + kWarpColumns - 1) / kWarpColumns) : 0;
+}
+
+/// Rows that a block of backward takes: 64, or fewer where blocks of 64 would leave some of a device without work.
+constexpr int backward_rows(std::int64_t rows) {
+    constexpr std::int64_t kBlocks = kMultiprocessors * 16 / kBackwardWarps, kMultiple = 8;
+    static_assert(kBlocks <= kMostShortChunks);
+    const std::int64_t wanted = (rows + kBlocks * kMultiple - 1) / (kBlocks * kMultiple) * kMultiple;
+    if (wanted >= kRowsPerChunk) return static_cast<int>(kRowsPerChunk);
+    return static_cast<int>(wanted > kFewestRowsPerChunk ? wanted : kFewestRowsPerChunk);
 }
 
 template <typename Op>
@@ -625,9 +659,10 @@ template <typename Op>
 void launch_backward(LaunchName name, const Op& op, Stream stream) {
     const int groups = groups_of(op.norm.hidden);
     launch(name, backward_kernel_of<Op>(op.norm.hidden),
-           {.grid = {.x = divide_up(op.norm.rows, kRowsPerChunk)},
+           {.grid = {.x = divide_up(op.norm.rows, op.norm.rows_of_block)},
             .threads = (groups == 0 ? kWarps : teams_of(groups) * groups) * kWarpThreads,
-            .shared_bytes = backward_shared_bytes<Op>(op.norm.hidden)},
+            .shared_bytes = backward_shared_bytes<Op>(op.norm.hidden),
+            .programmatic = true},
            stream, op);
 }
 

@@ -62,6 +62,12 @@ constexpr std::int64_t chunk_partials(std::int64_t rows, std::int64_t cols) {
     return std::max<std::int64_t>(divide_up(rows, kRowsPerChunk), 1) * cols;
 }
 
+/// The same where a device may take shorter chunks.
+constexpr std::int64_t short_chunk_partials(std::int64_t rows, std::int64_t cols) {
+    return std::max(chunk_partials(rows, cols),
+                    std::min(divide_up(rows, kFewestRowsPerChunk), kMostShortChunks) * cols);
+}
+
 /// sum[c] = (or +=) term(0, c) + term(1, c) + ... over `rows`, in chunks of kRowsPerChunk rows. term(row, c) is called
 /// once for each element and may also store; calls of one row must not depend on each other.
 template <typename Sum, typename Term>

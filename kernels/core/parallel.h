@@ -33,6 +33,11 @@ void parallel_for(std::int64_t count, const Body& body) {
 /// Rows per chunk of row-wise ops and of column sums. A constant: it fixes the order in which sums are added.
 inline constexpr std::int64_t kRowsPerChunk = 64;
 
+/// A device may take shorter chunks, so that few rows give work to all of it: of so many rows at least, and not more of
+/// them than this.
+inline constexpr std::int64_t kFewestRowsPerChunk = 16;
+inline constexpr std::int64_t kMostShortChunks = 512;
+
 /// Calls body(first, last, chunk) for the chunks of [0, count).
 template <typename Body>
 void parallel_chunks(std::int64_t count, std::int64_t per_chunk, const Body& body) {

@@ -13,6 +13,14 @@ namespace cloze {
 inline constexpr int kWarpThreads = 32;
 inline constexpr std::uint32_t kWholeWarp = 0xffffffffu;
 
+/// Multiprocessors that launches are cut for where all of a device should have work: about those of a large one (A100
+/// 108, H100 and H200 132). The emulator has few, so that small tests go every way.
+#ifdef CLOZE_EMULATED
+inline constexpr int kMultiprocessors = 2;
+#else
+inline constexpr int kMultiprocessors = 128;
+#endif
+
 #ifdef CLOZE_EMULATED
 
 inline int thread_index() {

@@ -24,7 +24,7 @@ case $object in
     *) exit 0 ;; # asked for something else, such as preprocessed text
 esac
 
-names=$object.own_copies
+names=$object.own_copies.$$
 "$nm" "$object" | awk '$2 ~ /^[WVn]$/ && $3 !~ /^DW\.ref\./ { print $3, "instrumented." $3 }' >"$names"
 "$objcopy" --redefine-syms="$names" "$object"
 rm "$names"
