@@ -24,8 +24,13 @@ TIMEOUT_SECONDS = 120
 # The emulator's faults, by their words; the first that fits counts.
 FAULTS = (
     ("missing fence", r"missing fence"),
+<<<<<<< HEAD
     ("race with a copy", r"race on .* by a copy of (thread|the copy engine)"),
     ("race", r"race on |of a wgmma in flight|returns while (its|a|thread)|before it is known to run"),
+=======
+    ("race with a copy", r"race on .* by a copy of thread"),
+    ("race", r"race on |of a wgmma in flight|returns while (a|thread)|before it is known to run"),
+>>>>>>> hopper_device
     ("deadlock", r"deadlock in block"),
     ("divergence", r"divergent (warp|block)|has returned|are not whole warps|threads expected here"),
     ("misaligned access", r"not aligned to \d+"),
