@@ -1,5 +1,7 @@
 #include "tools/plan_report.h"
 
+#include <cmath>
+
 #include "tools/format.h"
 
 namespace cloze {
@@ -61,7 +63,7 @@ std::string largest_text(const PlannedCard& card) {
     const BatchCapacity& capacity = card.largest->shape.capacity;
     const double sequences =
         card.largest->shape.sequences_per_step / static_cast<double>(card.largest->shape.micro_batches);
-    return grouped(capacity.tokens) + " tokens, " + fixed(sequences, 0) + " sequences";
+    return grouped(capacity.tokens) + " tokens, " + grouped(std::llround(sequences)) + " sequences";
 }
 
 void print_cards(Console& console, const PlanReport& report) {

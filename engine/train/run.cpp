@@ -21,9 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The first of them are slower than what follows.
-constexpr std::int64_t kStepsBeforeProfile = 10;
-
 using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point first, Clock::time_point last) {

@@ -107,6 +107,8 @@ struct Evaluation {
 };
 
 inline constexpr const char* kProfileTrace = "profile.json";
+/// Steps of a process before its first profiled one: the first few are slower than what follows.
+inline constexpr std::int64_t kStepsBeforeProfile = 10;
 
 struct RunObserver {
     std::function<void(const std::string& stage)> on_stage = {};  // "verifying the data", before long work

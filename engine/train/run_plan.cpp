@@ -39,6 +39,9 @@ void require_recipe(const RunRecipe& recipe, const RunHandling& handling) {
     require(handling.profile_steps >= 0, "--profile ", handling.profile_steps, ": 0 or more steps");
     require(handling.profile_steps == 0 || handling.gpu, "--profile: only the kernels of a GPU can be profiled; use ",
             "--device cuda, or leave it off");
+    require(handling.profile_steps == 0 || handling.profile_steps <= schedule.total_steps - kStepsBeforeProfile,
+            "--profile ", handling.profile_steps, ": begins after ", kStepsBeforeProfile, " steps, and --max-steps is ",
+            schedule.total_steps, "; use more steps, or profile fewer");
     require(!handling.output.empty(), "--output: name the folder of the run");
     require(recipe.precision == DType::bf16 || recipe.precision == DType::f32, "--precision ",
             name_of(recipe.precision), ": f32 or bf16");

@@ -153,6 +153,8 @@ TEST_CASE("devices that are not there, too small or unfit are refused before any
     require_complaint(cloze(shop.pretrain("run", 5, {"--device", "cuda"})), kNoDevice, {"--device cpu"});
     require_complaint(cloze(on_device(shop, "run", 5, {"--precision", "f32"})), kUsage, {"--precision f32", "bf16"});
     require_complaint(cloze(shop.pretrain("run", 5, {"--profile", "2"})), kUsage, {"--profile", "--device cuda"});
+    require_complaint(cloze(on_device(shop, "run", 11, {"--profile", "2"})), kUsage,
+                      {"--profile 2", "--max-steps is 11"});
 
     auto large = on_device(shop, "run", 5, {"--micro-batch-tokens", "20000"});
     *(std::find(large.begin(), large.end(), "--model") + 1) = std::string("large");
