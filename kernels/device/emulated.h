@@ -63,9 +63,6 @@ void fence_async_shared();
 void tensor_copy(std::uint32_t shared_destination, const TensorMap& map, int col, int row, std::uint32_t barrier,
                  Site site);
 void copy_bulk(std::uint32_t shared_destination, const void* source, int bytes, std::uint32_t barrier, Site site);
-void tensor_store(const TensorMap& map, int col, int row, std::uint32_t shared_source, Site site);
-void commit_stores();
-void wait_for_stores_read(int pending_groups);
 
 // wgmma, as one of 128 threads calls it.
 struct Wgmma {

@@ -1,5 +1,5 @@
-// The copy engine (TMA): boxes of a matrix between global and shared memory, asked for by one thread. Compute
-// capability 9.0.
+// The copy engine (TMA): boxes of a matrix from global to shared memory, asked for by one thread. Compute capability
+// 9.0.
 //
 // A box lies in shared memory row after row, box_cols * 2 = 128 or 64 bytes each, and swizzled so that neither
 // wgmma nor ldmatrix meets a bank twice: the 16-byte chunk c of row r lies at chunk
@@ -8,7 +8,7 @@
 //    64-byte rows   c ^ (r / 2 % 4)      the tile is aligned to 512 bytes
 //
 // which is bits 4 to 6 of the address xor bits 7 to 9 (64-byte rows: bits 4 to 5 xor bits 7 to 8). Elements outside of
-// the matrix are read as zeros, count as bytes of the box, and are not written. Columns start at multiples of 8, 16 bytes:
+// the matrix are read as zeros and count as bytes of the box. Columns start at multiples of 8, 16 bytes:
 // an H200 takes any other for an illegal instruction. Tested by tests/kernels/device/hopper_copy_test.cu.
 #pragma once
 
@@ -23,8 +23,8 @@
 
 namespace cloze {
 
-/// The box whose first element is (row, col) of the matrix, and that has some element of it; both may be negative. The bytes of the whole box arrive at
-/// `barrier` when they have landed.
+/// The box whose first element is (row, col) of the matrix, and that has some element of it; both may be negative. The
+/// bytes of the whole box arrive at `barrier` when they have landed.
 __device__ inline void tensor_copy([[maybe_unused]] std::uint32_t shared_destination,
                                    [[maybe_unused]] const TensorMap& map, [[maybe_unused]] int col,
                                    [[maybe_unused]] int row, [[maybe_unused]] std::uint32_t barrier,
@@ -62,50 +62,6 @@ __device__ inline void copy_bulk([[maybe_unused]] std::uint32_t shared_destinati
                      shared_destination),
                  "l"(source), "r"(bytes), "r"(barrier)
                  : "memory");
-#else
-    asm volatile("trap;");
-#endif
-}
-
-/// A box from shared memory to the matrix, for which the threads have written it and fenced (kernels/device/proxy.h):
-///
-///   tensor_store(map, col, row, shared_address(tile));
-///   commit_stores();               // ends a group
-///   wait_for_stores_read<0>();     // the groups of this thread have read the tile: it may be overwritten, or the
-///                                  // thread may return
-///
-/// What they wrote is seen by the next kernel.
-__device__ inline void tensor_store([[maybe_unused]] const TensorMap& map, [[maybe_unused]] int col,
-                                    [[maybe_unused]] int row, [[maybe_unused]] std::uint32_t shared_source,
-                                    [[maybe_unused]] Site site = Site::here()) {
-#if defined(CLOZE_EMULATED)
-    emulated::tensor_store(map, col, row, shared_source, site);
-#elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
-                 "r"(shared_source), "r"(col), "r"(row)
-                 : "memory");
-#else
-    asm volatile("trap;");
-#endif
-}
-
-__device__ inline void commit_stores() {
-#if defined(CLOZE_EMULATED)
-    emulated::commit_stores();
-#elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-#else
-    asm volatile("trap;");
-#endif
-}
-
-/// Waits until at most `pending` of this thread's groups have not read all of their shared memory.
-template <int pending>
-__device__ inline void wait_for_stores_read() {
-#if defined(CLOZE_EMULATED)
-    emulated::wait_for_stores_read(pending);
-#elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory");
 #else
     asm volatile("trap;");
 #endif

@@ -86,12 +86,12 @@ std::string deadlock_report(const Cluster& cluster) {
 }
 
 bool is_anything_under_way(const Cluster& cluster) {
-    return !cluster.engine.copies.empty() || !cluster.engine.stores.empty() ||
+    return !cluster.engine.copies.empty() ||
            std::any_of(cluster.warpgroups.begin(), cluster.warpgroups.end(),
                        [](const Warpgroup& warpgroup) { return !warpgroup.pending.empty(); });
 }
 
-/// Copies, stores and products that nobody waits for yet happen in between, under random schedules.
+/// Copies and products that nobody waits for yet happen in between, under random schedules.
 void advance_asynchronous(Cluster& cluster) {
     if (!is_random(cluster) || !is_anything_under_way(cluster) || random_below(cluster, 8) != 0) return;
     random_below(cluster, 2) == 0 ? land_one(cluster) : execute_one_wgmma(cluster);
@@ -140,8 +140,6 @@ std::string run_cluster(Cluster& cluster) {
     cluster.at_barrier.assign(static_cast<std::size_t>(count), 0);
     cluster.mbarriers.clear();
     cluster.engine.copies.clear();
-    cluster.engine.stores.clear();
-    cluster.engine.groups.assign(static_cast<std::size_t>(count), {});
     cluster.clocks.start(count, run.threads);
     cluster.warpgroups.assign(static_cast<std::size_t>(cluster.clocks.warpgroups()), {});
     std::string().swap(cluster.failure);  // without memory: end_launch() would leave it on a stack that nobody unwinds

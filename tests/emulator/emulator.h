@@ -1,5 +1,6 @@
-// The host emulator: runs a grid of CUDA threads as fibers, one block or cluster after the other, on one host thread, and
-// looks for what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot. Parts:
+// The host emulator: runs a grid of CUDA threads as fibers, one block or cluster after the other, on one host thread,
+// and looks for what a device would do wrong without a word. docs/kernels.md says what it checks and what it cannot.
+// Parts:
 //
 //   fiber         stacks and switches
 //   block         threads of a block or cluster, their order, deadlock
@@ -24,8 +25,8 @@
 namespace cloze::emulated {
 
 struct Settings {
-    /// Order of blocks and threads, and when copies and products happen. 0: ascending, at once. 1: descending, as late as
-    /// allowed. Else: pseudo-random, with switches at every emulated operation.
+    /// Order of blocks and threads, and when copies and products happen. 0: ascending, at once. 1: descending, as late
+    /// as allowed. Else: pseudo-random, with switches at every emulated operation.
     std::uint64_t seed = 0;
     bool find_races = true;
     /// Fills access_counts(): about twice as slow.

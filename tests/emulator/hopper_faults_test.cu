@@ -156,32 +156,6 @@ __global__ void arrive_too_often(float*, const __grid_constant__ TensorMap map) 
     }
 }
 
-template <bool fence, bool barrier, bool wait>
-__global__ void store_tile(float* out, const __grid_constant__ TensorMap map) {
-    const Places places;
-    for (int i = thread_index(); i < kTileElements; i += kThreads) places.tile[0][i] = bf16(2.0f);
-    if (fence) fence_async_shared();
-    if (barrier) block_barrier();  // the tile is written
-    if (thread_index() == 0) {
-        tensor_store(map, 0, 0, places.address(0));
-        commit_stores();
-        if (wait) wait_for_stores_read<0>();
-    }
-    out[thread_index()] = 0;
-}
-
-__global__ void overwrite_stored_tile(float*, const __grid_constant__ TensorMap map) {
-    const Places places;
-    for (int i = thread_index(); i < kTileElements; i += kThreads) places.tile[0][i] = bf16(2.0f);
-    fence_async_shared();
-    block_barrier();  // the tile is written
-    if (thread_index() != 0) return;
-    tensor_store(map, 0, 0, places.address(0));
-    commit_stores();
-    places.tile[0][5] = bf16(1.0f);
-    wait_for_stores_read<0>();
-}
-
 // wgmma
 
 enum class Product {
@@ -338,7 +312,6 @@ __global__ void store_into_next_block(float* out, const __grid_constant__ Tensor
 
 TEST_CASE("right kernels of compute capability 9.0 give no report") {
     expect_none(copy_twice<Plant::nothing>);
-    expect_none(store_tile<true, true, true>);
     expect_none(multiply<Product::right>);
     expect_none(release_before_wait<true>, {.threads = kThreads + 32});
     expect_none(release_before_wait<true>, {.threads = kThreads + 32, .blocks = 4, .cluster = 2});
@@ -371,13 +344,6 @@ TEST_CASE("mbarriers that are not ready, or count what does not come, are named"
     expect_fault(wait_for_nothing, {"thread 0-127 waits for mbarrier at"});
     expect_fault(wait_without_mbarrier, {"is no mbarrier"});
     expect_fault(arrive_too_often, {"has all 1 arrivals of this phase and waits for 8208 bytes"});
-}
-
-TEST_CASE("stores of the copy engine need a fence, a barrier and a wait") {
-    expect_fault(store_tile<false, true, true>, {"missing fence on shared memory"});
-    expect_fault(store_tile<true, false, true>, {"race on shared memory"});
-    expect_fault(store_tile<true, true, false>, {"its stores may still read shared memory"});
-    expect_fault(overwrite_stored_tile, {"a store of the copy engine for thread 0"});
 }
 
 TEST_CASE("registers of a wgmma are fenced before and left alone until the wait") {

@@ -41,7 +41,7 @@ void Clocks::start(int threads, int threads_of_block) {
     threads_of_block_ = threads_of_block;
     cluster_ = ++last_cluster;
     const auto nothing = std::make_shared<Knowledge>(static_cast<std::size_t>(2 * threads), 0);
-    clock_.assign(static_cast<std::size_t>(threads), {1, 0, 0, 0, nothing});
+    clock_.assign(static_cast<std::size_t>(threads), {1, 0, 0, nothing});
     common_.clear();
     for (auto& merged : merged_) merged.reset();
 }
@@ -56,7 +56,6 @@ void Clocks::release(int t, Meeting& meeting) {
     meeting.merged_last = clock.known;
     raise_time(*meeting.known, t, clock.time);
     raise_time(*meeting.known, threads_ + t, clock.landed);
-    raise_time(*meeting.known, actor_of_stores(t), clock.stores_read);
     raise_time(*meeting.known, actor_of_wgmma(warpgroup_of(t)), clock.wgmma_ended);
     if (++clock.time == kLatestTime) fault("the emulator's clock of the thread runs over: too many barriers");
 }
@@ -102,9 +101,6 @@ Stamp Clocks::stamp_of_copy(int t, int group, std::uint32_t code) const {
 void Clocks::copies_landed(int t, int group) {
     clock_[static_cast<std::size_t>(t)].landed = static_cast<std::uint32_t>(group);
 }
-void Clocks::stores_read(int t, int group) {
-    clock_[static_cast<std::size_t>(t)].stores_read = static_cast<std::uint32_t>(group);
-}
 void Clocks::wgmma_ended(int t, int group) {
     clock_[static_cast<std::size_t>(t)].wgmma_ended = static_cast<std::uint32_t>(group);
 }
@@ -117,7 +113,6 @@ bool Clocks::happened_before(const Stamp& earlier, int t) const {
     if (actor == t) return true;
     if (actor == threads_ + t) return earlier.time <= clock.landed;
     if (earlier.time <= known_time(*clock.known, earlier.actor)) return true;
-    if (actor == actor_of_stores(t)) return earlier.time <= clock.stores_read;
     return actor == actor_of_wgmma(warpgroup_of(t)) && earlier.time <= clock.wgmma_ended;
 }
 
@@ -126,7 +121,6 @@ const Knowledge& Clocks::view(int t) {
     view_ = *clock.known;
     raise_time(view_, t, clock.time);
     raise_time(view_, threads_ + t, clock.landed);
-    raise_time(view_, actor_of_stores(t), clock.stores_read);
     raise_time(view_, actor_of_wgmma(warpgroup_of(t)), clock.wgmma_ended);
     return view_;
 }
@@ -176,8 +170,6 @@ std::string describe_actor(const Stamp& stamp) {
         who = describe_thread(actor);
     } else if (actor < 2 * threads) {
         who = text("a copy of ", describe_thread(actor - threads));
-    } else if (actor < clocks.actor_of_wgmma(0)) {
-        who = text("a store of the copy engine for ", describe_thread(actor - clocks.actor_of_stores(0)));
     } else if (actor < clocks.actor_of_mbarrier(0)) {
         const int first = clocks.first_thread_of(actor - clocks.actor_of_wgmma(0));
         who = text("a wgmma of the warpgroup of ", describe_thread(first));

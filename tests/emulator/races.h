@@ -6,8 +6,7 @@
 //
 //   thread t                    t         its time counts its releases and fences
 //   its copies by cp.async      n + t     the number of the group
-//   its stores by the engine    4 n + t   the number of the group
-//   wgmma of a warpgroup        5 n + w   the number of the group
+//   wgmma of a warpgroup        4 n + w   the number of the group
 //   the engine's copies that    after     the phase that they belong to, from 1 on
 //     arrive at an mbarrier
 //
@@ -60,9 +59,8 @@ struct Meeting {
 class Clocks {
 public:
     void start(int threads, int threads_of_block);
-    int actor_of_stores(int t) const { return 4 * threads_ + t; }
-    int actor_of_wgmma(int warpgroup) const { return 5 * threads_ + warpgroup; }
-    int actor_of_mbarrier(int index) const { return 5 * threads_ + warpgroups() + index; }
+    int actor_of_wgmma(int warpgroup) const { return 4 * threads_ + warpgroup; }
+    int actor_of_mbarrier(int index) const { return 4 * threads_ + warpgroups() + index; }
 
     int warpgroups() const { return threads_ / threads_of_block_ * warpgroups_of_block(); }
     int warpgroup_of(int t) const {
@@ -86,8 +84,7 @@ public:
     Stamp stamp_of_copy(int t, int group, std::uint32_t code) const;
     /// Thread t knows that its groups up to `group` have landed.
     void copies_landed(int t, int group);
-    /// The same of its stores that have read their source, and of the wgmma of its warpgroup.
-    void stores_read(int t, int group);
+    /// The same of the wgmma of its warpgroup.
     void wgmma_ended(int t, int group);
 
     bool happened_before(const Stamp& earlier, int t) const;
@@ -102,7 +99,7 @@ public:
 private:
     struct ThreadClock {
         std::uint32_t time = 1;
-        std::uint32_t landed = 0, stores_read = 0, wgmma_ended = 0;
+        std::uint32_t landed = 0, wgmma_ended = 0;
         std::shared_ptr<Knowledge> known;
     };
     struct CommonView {

@@ -84,22 +84,6 @@ void land(const EngineCopy& copy) {
     land_bytes(current_cluster()->mbarriers[static_cast<std::size_t>(copy.mbarrier)], copy.bytes);
 }
 
-void land(const EngineStore& store) {
-    for_chunks(store.matrix, store.col, store.row, store.source, [&](const unsigned char* from, int col, int row) {
-        for (int j = 0; j < 8; ++j, from += 2) {
-            const bool inside = is_row_inside(store.matrix, row) && col + j >= 0 && col + j < store.matrix.cols;
-            if (inside) std::memcpy(in_matrix(store.matrix, col + j, row), from, 2);
-        }
-    });
-}
-
-template <typename Move>
-void land_at(std::vector<Move>& moves, std::size_t at) {
-    const Move move = moves[at];
-    moves.erase(moves.begin() + static_cast<std::ptrdiff_t>(at));
-    land(move);
-}
-
 /// Bounds, races and fences of bytes that the engine reads or writes for the running thread.
 void check(const void* address, std::int64_t bytes, AccessKind kind, const Knowledge& view, const Stamp& stamp,
            const void* from) {
@@ -174,10 +158,6 @@ void start(const EngineCopy& copy, Mbarrier& barrier, const void* from) {
     cluster.engine.copies.push_back(copy);
 }
 
-StoreGroups& groups_of(const Thread& thread) {
-    return current_cluster()->engine.groups[static_cast<std::size_t>(thread.slot)];
-}
-
 }  // namespace
 
 int copies_under_way(int mbarrier) {
@@ -187,22 +167,13 @@ int copies_under_way(int mbarrier) {
 }
 
 bool land_one(Cluster& cluster) {
-    Engine& engine = cluster.engine;
-    const std::size_t count = engine.copies.size() + engine.stores.size();
-    if (count == 0) return false;
-    const std::size_t at = random_below(cluster, static_cast<std::uint32_t>(count));
-    if (at < engine.copies.size()) {
-        land_at(engine.copies, at);
-    } else {
-        land_at(engine.stores, at - engine.copies.size());
-    }
+    std::vector<EngineCopy>& copies = cluster.engine.copies;
+    if (copies.empty()) return false;
+    const auto at = copies.begin() + random_below(cluster, static_cast<std::uint32_t>(copies.size()));
+    const EngineCopy copy = *at;
+    copies.erase(at);
+    land(copy);
     return true;
-}
-
-std::string unfinished_stores(const Thread& thread) {
-    const StoreGroups& groups = groups_of(thread);
-    const int last = groups.open_has_stores ? groups.open : groups.open - 1;
-    return groups.read >= last ? "" : "its stores may still read shared memory: wait_for_stores_read<0>()";
 }
 
 void tensor_copy(std::uint32_t destination, const TensorMap& map, int col, int row, std::uint32_t address, Site site) {
@@ -244,56 +215,6 @@ void copy_bulk(std::uint32_t destination, const void* source, int bytes, std::ui
            .mbarrier = barrier.index},
           barrier, from);
     maybe_switch();
-}
-
-void tensor_store(const TensorMap& map, int col, int row, std::uint32_t source, Site site) {
-    const Emulating emulating;
-    maybe_switch();
-    const void* from = __builtin_return_address(0);
-    Cluster& cluster = *current_cluster();
-    const Thread& thread = *current_thread();
-    const BoxedMatrix& matrix = matrix_of(map, "tensor_store", site);
-    require_aligned(source, box_alignment(matrix), "tensor_store", site);
-    require_box(matrix, col, row, "tensor_store", site);
-    StoreGroups& groups = groups_of(thread);
-    const Knowledge& view = cluster.clocks.view(thread.slot);
-    Stamp stamp = {cluster.clocks.cluster(), static_cast<std::uint32_t>(cluster.clocks.actor_of_stores(thread.slot)),
-                   static_cast<std::uint32_t>(groups.open), code_offset(from)};
-    check(at_shared_address(source), box_bytes(matrix), AccessKind::read, view, stamp, from);
-    stamp.time = kLatestTime;  // nobody of this launch ever knows that it has been written
-    check_rows(matrix, col, row, AccessKind::write, view, stamp, from);
-    const EngineStore store{matrix, col, row, cluster_address(source), thread.slot, groups.open};
-    groups.open_has_stores = true;
-    if (happens_at_once(cluster)) {
-        land(store);
-    } else {
-        cluster.engine.stores.push_back(store);
-    }
-    maybe_switch();
-}
-
-void commit_stores() {
-    const Emulating emulating;
-    maybe_switch();
-    StoreGroups& groups = groups_of(*current_thread());
-    ++groups.open;
-    groups.open_has_stores = false;
-}
-
-void wait_for_stores_read(int pending_groups) {
-    const Emulating emulating;
-    maybe_switch();
-    Cluster& cluster = *current_cluster();
-    const Thread& thread = *current_thread();
-    StoreGroups& groups = groups_of(thread);
-    const int read = groups.open - 1 - pending_groups;
-    std::vector<EngineStore>& stores = cluster.engine.stores;
-    for (std::size_t at = 0; at < stores.size();) {
-        const bool due = stores[at].slot == thread.slot && stores[at].group <= read;
-        due ? land_at(stores, at) : void(++at);
-    }
-    groups.read = std::max(groups.read, read);
-    cluster.clocks.stores_read(thread.slot, groups.read);
 }
 
 }  // namespace cloze::emulated

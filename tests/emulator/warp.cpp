@@ -66,9 +66,8 @@ void notice_exit(Thread& thread) {
         cluster.failure = text(static_cast<const char*>(gathering.operation), " at ", gathering.site,
                                ": other lanes wait there, but ", thread, " has returned");
     }
-    for (const std::string& unfinished : {unfinished_stores(thread), unfinished_wgmma(thread)}) {
-        if (!unfinished.empty()) cluster.failure = text(thread, " returns while ", unfinished);
-    }
+    const std::string unfinished = unfinished_wgmma(thread);
+    if (!unfinished.empty()) cluster.failure = text(thread, " returns while ", unfinished);
     if (cluster.blocks.size() > 1) notice_exit_of_cluster(thread);
 }
 

@@ -145,24 +145,6 @@ __global__ void copy_box(std::uint32_t* out, const std::uint32_t* in, const __gr
     for (int i = thread_index(); i < kBoxWords; i += 32) out[case_index() * kBoxWords + i] = tile[i];
 }
 
-template <int box_cols>
-__global__ void store_box(std::uint32_t*, const std::uint32_t* in, const __grid_constant__ TensorMap map) {
-    constexpr Boxes kBoxes = box_cols == 64 ? kWideBoxes : kNarrowBoxes;
-    constexpr int kBoxWords = kBoxes.box_rows * kBoxes.box_cols / 2;
-    in += case_index() * kBoxWords;
-    std::uint32_t* tile = SharedArena().take<std::uint32_t>(kBoxWords, 1024);
-    for (int i = thread_index(); i < kBoxWords; i += 32) tile[i] = in[i];
-    fence_async_shared();
-    warp_barrier();  // the tile is written, and the engine sees it
-    if (thread_index() != 0) return;
-    const int row = static_cast<int>(in[0] % (kBoxes.case_rows - kBoxes.box_rows + 1u));
-    const int steps = (kBoxes.cols + box_cols) / 8 - 1;
-    const int col = (static_cast<int>(in[1] % static_cast<std::uint32_t>(steps)) + 1) * 8 - box_cols;
-    tensor_store(map, col, static_cast<int>(case_index()) * kBoxes.case_rows + row, shared_address(tile));
-    commit_stores();
-    wait_for_stores_read<0>();
-}
-
 constexpr int kBulkWords = 128;
 
 // Inputs: the source, then how much of it.
@@ -237,21 +219,6 @@ Instruction copy_of(const char* name, Boxes boxes) {
             .newer_have_it = false};
 }
 
-template <int box_cols>
-Instruction store_of(const char* name, Boxes boxes) {
-    const int box_words = boxes.box_rows * boxes.box_cols / 2;
-    boxes.of_outputs = true;
-    return {.name = name,
-            .mapped_kernel = store_box<box_cols>,
-            .boxes = boxes,
-            .input_words = box_words,
-            .output_words = boxes.case_rows * boxes.cols / 2,
-            .cases = 256,
-            .shared_bytes = 4 * box_words,
-            .compute_capability = kHopper,
-            .newer_have_it = false};
-}
-
 std::vector<Instruction> products() {
     return {
         product_of<Form<64, 128, false, false, false>>("wgmma of 64 columns, a and b K-major"),
@@ -289,8 +256,6 @@ std::vector<Instruction> of_hopper() {
          .newer_have_it = false},
         copy_of<64>("tensor_copy of rows of 128 bytes", kWideBoxes),
         copy_of<32>("tensor_copy of rows of 64 bytes", kNarrowBoxes),
-        store_of<64>("tensor_store of rows of 128 bytes", kWideBoxes),
-        store_of<32>("tensor_store of rows of 64 bytes", kNarrowBoxes),
         {.name = "copy_bulk",
          .kernel = copy_some,
          .input_words = kBulkWords + 4,

@@ -39,12 +39,9 @@ std::vector<std::uint32_t> run(const Instruction& instruction, const std::vector
     const auto* from = static_cast<const std::uint32_t*>(in.address());
     if (instruction.mapped_kernel != nullptr) {
         const Boxes& boxes = instruction.boxes;
-        const Tensor matrix{boxes.of_outputs ? out.address() : in.address(),
-                            static_cast<std::int64_t>(instruction.cases) * boxes.case_rows,
-                            boxes.cols,
-                            boxes.cols,
-                            DType::bf16,
-                            Place::device};
+        const Tensor matrix{in.address(), static_cast<std::int64_t>(instruction.cases) * boxes.case_rows,
+                            boxes.cols,   boxes.cols,
+                            DType::bf16,  Place::device};
         launch("instructions", instruction.mapped_kernel, shape, {}, to, from,
                tensor_map(matrix, boxes.box_rows, boxes.box_cols));
     } else {

@@ -27,11 +27,10 @@ enum class Outputs {
 using Kernel = void (*)(std::uint32_t* outputs, const std::uint32_t* inputs);
 using MappedKernel = void (*)(std::uint32_t* outputs, const std::uint32_t* inputs, TensorMap map);
 
-/// The inputs or outputs of all cases as a matrix of bf16, which the copy engine walks.
+/// The inputs of all cases as a matrix of bf16, which the copy engine walks.
 struct Boxes {
     int case_rows, cols;
     int box_rows, box_cols;
-    bool of_outputs = false;
 };
 
 struct Instruction {

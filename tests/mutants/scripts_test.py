@@ -98,7 +98,7 @@ class Run(unittest.TestCase):
                 exception.format("race on shared memory byte 4: written by a copy of thread 1 at"): "race with a copy",
                 exception.format("missing fence on shared memory byte 0: written by thread 1 at"): "missing fence",
                 exception.format("d of a wgmma in flight is read before wgmma_wait(), at"): "race",
-                exception.format("thread 0 returns while its stores may still read shared memory"): "race",
+                exception.format("thread 0 returns while a wgmma is in flight"): "race",
                 exception.format("thread 0 returns while others of a divergent warpgroup wait"): "divergence",
                 exception.format("deadlock in block (0, 0); thread 0 has returned"): "deadlock",
                 exception.format("divergent warp: shuffle_xor at"): "divergence",

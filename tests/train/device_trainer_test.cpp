@@ -81,6 +81,25 @@ TEST_CASE("steps on a device equal those on the host, up to rounding") {
     }
 }
 
+TEST_CASE("training in bf16 on a device goes the way of f32 on the host, without dropout") {
+    if (!device_or_skip()) return;
+    Device device(0);
+    BertConfig config = device_config();
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0;
+    const std::int64_t steps = std::string(Device::kind()) == "cuda" ? 300 : 40;
+    TrainerOptions f32 = host_options(device_options(1));
+    f32.model.working = DType::f32;
+    const Outcome there = train(config, device_options(1), steps, &device);
+    const Outcome here = train(config, f32, steps, nullptr);
+    double worst = 0;
+    for (std::size_t i = 0; i < here.losses.size(); ++i) {
+        worst = std::max(worst, std::abs(there.losses[i] / here.losses[i] - 1));
+    }
+    INFO("losses of single steps differ by at most " << worst);
+    CHECK(worst <= 0.01);
+    CHECK(here.losses.back() < 0.9 * here.losses.front());
+}
+
 TEST_CASE("recorded graphs give the bits of plain launches, and so does a second run") {
     if (!device_or_skip()) return;
     Device device(0);

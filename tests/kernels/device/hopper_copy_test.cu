@@ -1,9 +1,8 @@
-// The copy engine and mbarriers: boxes with their swizzle and their edges, pipelines, stores, and maps that are
+// The copy engine and mbarriers: boxes with their swizzle and their edges, pipelines, and maps that are
 // refused.
 #include "kernels/core/launch.h"
 #include "kernels/device/block.h"
 #include "kernels/device/mbarrier.h"
-#include "kernels/device/proxy.h"
 #include "kernels/device/shared.h"
 #include "kernels/device/tensor_copy.h"
 #include "tests/kernels/device/device_testing.h"
@@ -30,18 +29,6 @@ __global__ void copy_box(std::uint16_t* out, const __grid_constant__ TensorMap m
     block_barrier();  // the mbarrier is ready
     mbarrier_wait(full, 0);
     for (int i = thread_index(); i < elements; i += kThreads) out[i] = tile[i];
-}
-
-// The other way: the tile holds 1, 2, ... as it lies.
-__global__ void store_box(const __grid_constant__ TensorMap map, int col, int row, int elements) {
-    std::uint16_t* tile = SharedArena().take<std::uint16_t>(elements, 1024);
-    for (int i = thread_index(); i < elements; i += kThreads) tile[i] = static_cast<std::uint16_t>(i + 1);
-    fence_async_shared();
-    block_barrier();  // the tile is written, and the engine sees it
-    if (thread_index() != 0) return;
-    tensor_store(map, col, row, shared_address(tile));
-    commit_stores();
-    wait_for_stores_read<0>();
 }
 
 constexpr int kStages = 3;
@@ -122,22 +109,6 @@ void check_copy(const Box& box) {
     }
 }
 
-void check_store(const Box& box) {
-    const DeviceVector<std::uint16_t> out(std::vector<std::uint16_t>(static_cast<std::size_t>(box.rows * box.stride)));
-    launch("test", store_box, {.grid = {}, .threads = kThreads, .shared_bytes = 2 * kBoxRows * box.box_cols}, {},
-           tensor_map(view(out, box), kBoxRows, box.box_cols), box.col, box.row, kBoxRows * box.box_cols);
-    const std::vector<std::uint16_t> values = out.values();
-    for (int row = 0; row < box.rows; ++row) {
-        for (int col = 0; col < box.stride; ++col) {
-            const int r = row - box.row, c = col - box.col;
-            const bool written = r >= 0 && r < kBoxRows && c >= 0 && c < box.box_cols && col < box.cols;
-            INFO("row " << row << ", column " << col);
-            REQUIRE(values[static_cast<std::size_t>(row * box.stride + col)] ==
-                    (written ? swizzled(r, c, box.box_cols) + 1 : 0));
-        }
-    }
-}
-
 /// Inside, over each edge, and in columns of a wider matrix.
 std::vector<Box> boxes() {
     return {{64, 64, 64, 64, 8, 0},      {64, 64, 64, 32, 5, 32},   {40, 200, 208, 64, -3, -8},
@@ -151,13 +122,6 @@ TEST_CASE("tensor_copy brings a box swizzled, with zeros outside of the matrix")
     if (!hopper_or_skip()) return;
     for_schedules(schedules(), [] {
         for (const Box& box : boxes()) check_copy(box);
-    });
-}
-
-TEST_CASE("tensor_store writes a box from where tensor_copy would have laid it, and nothing outside of the matrix") {
-    if (!hopper_or_skip()) return;
-    for_schedules(schedules(), [] {
-        for (const Box& box : boxes()) check_store(box);
     });
 }
 
