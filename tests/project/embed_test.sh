@@ -51,7 +51,8 @@ fi
 
 # All headers together, without the flags of Cloze's build.
 find "$folder/cloze/include/cloze" -name '*.h' -printf '#include "%P"\n' | sort >"$folder/headers.cpp"
-quietly "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-unknown-pragmas -I "$folder/cloze/include/cloze" "$folder/headers.cpp"
+quietly "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -Wno-unknown-pragmas \
+    -I "$folder/cloze/include/cloze" "$folder/headers.cpp"
 
 sed 's/find_package(Cloze 0.1/find_package(Cloze 0.2/' "$root/examples/embed/CMakeLists.txt" >"$folder/CMakeLists.txt"
 cp "$root/examples/embed/main.cpp" "$folder"
