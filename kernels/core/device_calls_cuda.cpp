@@ -210,7 +210,8 @@ void use(int device) {
     }
     if (status == cudaErrorNoDevice || (status == cudaSuccess && devices == 0)) {
         fail(Fault::device,
-             "no NVIDIA GPU is visible: there is none, or CUDA_VISIBLE_DEVICES is empty or names none; use --device cpu");
+             "no NVIDIA GPU is visible: there is none, or CUDA_VISIBLE_DEVICES is empty or names none; use --device "
+             "cpu");
     }
     check(status, "cudaGetDeviceCount");
     if (device < 0 || device >= devices) {
@@ -223,8 +224,9 @@ void use(int device) {
              " is taken by another process that wants it alone; wait for that, or choose another with --device cuda:N");
     }
     if (opened == cudaErrorMemoryAllocation) {
-        fail(Fault::device, "device ", device,
-             " has no memory left to begin with: others fill it; wait for them, or choose another with --device cuda:N");
+        fail(
+            Fault::device, "device ", device,
+            " has no memory left to begin with: others fill it; wait for them, or choose another with --device cuda:N");
     }
     check(opened, "cudaSetDevice");
 }

@@ -1,6 +1,7 @@
 // Training on a device: real kernels, real schedule. Runs on a GPU and on the emulator.
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "tests/kernels/device/device_testing.h"
 #include "tests/train/device_run.h"
@@ -86,17 +87,18 @@ TEST_CASE("training in bf16 on a device goes the way of f32 on the host, without
     Device device(0);
     BertConfig config = device_config();
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0;
-    const std::int64_t steps = std::string(Device::kind()) == "cuda" ? 300 : 40;
+    constexpr std::int64_t kWindow = 50;  // steps; the loss of a single one scatters by 5 %, in bf16 on the host too
+    const std::int64_t steps = std::string(Device::kind()) == "cuda" ? 6 * kWindow : kWindow;
     TrainerOptions f32 = host_options(device_options(1));
     f32.model.working = DType::f32;
     const Outcome there = train(config, device_options(1), steps, &device);
     const Outcome here = train(config, f32, steps, nullptr);
-    double worst = 0;
-    for (std::size_t i = 0; i < here.losses.size(); ++i) {
-        worst = std::max(worst, std::abs(there.losses[i] / here.losses[i] - 1));
+    for (auto first = here.losses.begin(); first != here.losses.end(); first += kWindow) {
+        const auto other = there.losses.begin() + (first - here.losses.begin());
+        INFO("steps from " << first - here.losses.begin());
+        CHECK(std::accumulate(other, other + kWindow, 0.0) ==
+              Approx(std::accumulate(first, first + kWindow, 0.0)).epsilon(0.01));
     }
-    INFO("losses of single steps differ by at most " << worst);
-    CHECK(worst <= 0.01);
     CHECK(here.losses.back() < 0.9 * here.losses.front());
 }
 

@@ -2,11 +2,11 @@
 #include <cstring>
 #include <numeric>
 
+#include "kernels/cast.h"
 #include "kernels/core/device_info.h"
 #include "kernels/core/graph.h"
 #include "kernels/core/launch_log.h"
 #include "kernels/core/named_range.h"
-#include "kernels/cast.h"
 #include "kernels/core/stream.h"
 #include "tests/kernels/device/device_testing.h"
 
