@@ -174,8 +174,8 @@ void micro_batch(Tally& tally, const StepWork& work, const Sizes& s, bool accumu
 
 /// Shares of the copy's and the products' speeds that ops reach within a step, as sums: seconds = bytes / (share x
 /// copy)
-/// + FLOPs / (share x products); 0: that part costs nothing. From the profiles of BERT-large at length 512 and
-/// BERT-base at 128 on an H200, 2026-11-27, with dropout.
+/// + FLOPs / (share x products); 0: that part costs nothing. From the profiles of BERT-large at lengths 512 and 128 on
+/// an H200, 2026-11-27, with dropout (benchmarks/results/h200_steps.json).
 struct Shares {
     const char* op;
     double copy, products;
@@ -183,8 +183,8 @@ struct Shares {
 constexpr Shares kProduct = {"", 0, 0.955};
 constexpr Shares kUnknown = {"", 0.7, 0};
 constexpr Shares kShares[] = {
-    {"attention_forward", 0.64, 0.28}, {"attention_backward", 0.62, 0.26}, {"layer_norm_forward", 0.78, 0},
-    {"layer_norm_backward", 0.70, 0},  {"bias_gelu_forward", 0.94, 0},     {"bias_gelu_backward", 0.90, 0},
+    {"attention_forward", 1.00, 0.41}, {"attention_backward", 1.00, 0.36}, {"layer_norm_forward", 0.85, 0},
+    {"layer_norm_backward", 0.75, 0},  {"bias_gelu_forward", 0.94, 0},     {"bias_gelu_backward", 0.90, 0},
     {"column_sum", 0.68, 0},           {"cross_entropy", 0.90, 0},         {"optimizer_update", 0.90, 0},
     {"gradient_norm", 1.00, 0},        {"embedding_forward", 0.66, 0},     {"embedding_backward", 0.55, 0},
 };
