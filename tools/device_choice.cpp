@@ -30,7 +30,9 @@ std::optional<int> device_from(const std::string& device) {
         fail(Fault::device, "--device ", device,
              ": this build has no device code (it was made without nvcc); use --device cpu");
     }
-    return colon == std::string::npos ? 0 : index_from(device, colon);
+    const int index = colon == std::string::npos ? 0 : index_from(device, colon);
+    Device::require_some();
+    return index;
 }
 
 void require_host(const std::string& device) {

@@ -17,8 +17,8 @@ std::optional<double> step_seconds(const PlanReport& report, const PlannedCard& 
 
 std::string batch_text(const TrainingPlan& plan) {
     const BatchCapacity& capacity = plan.shape.capacity;
-    return counted(capacity.tokens, "token") + ", up to " + counted(capacity.sequences, "sequence") + ", " +
-           grouped(capacity.masked) + " of them predicted";
+    return counted(capacity.tokens, "token") + ", at most " + grouped(capacity.masked) +
+           " of them predicted, in up to " + counted(capacity.sequences, "sequence");
 }
 
 void print_step(Console& console, const PlanReport& report) {
@@ -80,7 +80,7 @@ void print_cards(Console& console, const PlanReport& report) {
                     right(scaled(report.plan.step_tokens / *seconds), 11);
             if (timed) line += right(duration_text(*seconds * static_cast<double>(report.max_steps)), 18);
         } else {
-            line += right(card.profile ? "too large" : "-", 10);
+            line += right(report.plan.memory_bytes > card.usable_bytes ? "too large" : "-", 10);
         }
         console.line(line);
     }

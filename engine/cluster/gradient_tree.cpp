@@ -35,9 +35,13 @@ void GradientTree::merge(Stream stream) {
 Tensor GradientTree::take() {
     require(merged_ == virtual_ranks_ && depth_ == 1, "gradient tree: ", merged_, " of ", virtual_ranks_,
             " virtual ranks are merged");
+    restart();
+    return buffers_[0];
+}
+
+void GradientTree::restart() {
     merged_ = 0;
     depth_ = 0;
-    return buffers_[0];
 }
 
 }  // namespace cloze

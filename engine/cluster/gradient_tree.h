@@ -23,6 +23,8 @@ public:
     void merge(Stream stream);
     /// The sum of all virtual ranks, after exactly V merges; the tree is then empty again.
     Tensor take();
+    /// Empty again, whatever was merged.
+    void restart();
 
     std::int64_t virtual_ranks() const { return virtual_ranks_; }
 

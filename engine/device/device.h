@@ -21,6 +21,10 @@ public:
     /// "cuda", "none" or, in tests, "emulated": what this build commands.
     static const char* kind() { return device_kind(); }
     static int count() { return device_count(); }
+    /// Throws Fault::device saying why where there is none at all.
+    static void require_some() {
+        if (count() == 0) use_device(0);
+    }
 
     const DeviceInfo& info() const { return info_; }
     Compute compute() const { return {.place = Place::device, .stream = stream_, .products = products_.get()}; }

@@ -90,7 +90,7 @@ struct Plan {
     std::string name;  // "gemm 24576 x 1024 x 4096", for profiles
     Description description;
     Layout a, b, d;
-    cublasLtMatmulAlgo_t algorithm;
+    cublasLtMatmulAlgo_t algorithm{};
 };
 
 class CublasLt final : public DeviceGemm {
@@ -99,14 +99,15 @@ public:
 
     void multiply(const Gemm& arguments, Stream stream) override {
         const Key key = key_of(arguments);
-        auto found = plans_.find(key);
-        if (found == plans_.end()) {
-            found = plans_.try_emplace(key).first;
-            describe_product(found->second, key);
-            choose(found->second, key, arguments, stream);
+        std::unique_ptr<Plan>& plan = plans_[key];
+        if (!plan) {
+            auto made = std::make_unique<Plan>();
+            describe_product(*made, key);
+            choose(*made, key, arguments, stream);
+            plan = std::move(made);  // whole, or not at all
         }
-        LaunchLog::note(found->second.name.c_str(), stream);
-        run(found->second, found->second.algorithm, arguments, stream);
+        LaunchLog::note(plan->name.c_str(), stream);
+        run(*plan, plan->algorithm, arguments, stream);
     }
 
     std::string library() const override {
@@ -118,7 +119,9 @@ public:
 
     std::vector<std::string> plans() const override {
         std::vector<std::string> lines;
-        for (const auto& [key, plan] : plans_) lines.push_back(line_of(key) + " " + hex_of(plan.algorithm));
+        for (const auto& [key, plan] : plans_) {
+            if (plan) lines.push_back(line_of(key) + " " + hex_of(plan->algorithm));
+        }
         return lines;
     }
 
@@ -127,6 +130,11 @@ public:
             const std::size_t end = line.rfind(' ');
             require_input(end != std::string::npos, "'", line, "' is no plan of a matrix product");
             kept_[line.substr(0, end)] = algorithm_of(line.substr(end + 1), line);
+        }
+        // A plan that this process made before gives way; graphs recorded with it keep it.
+        for (auto& [key, plan] : plans_) {
+            const auto kept = kept_.find(line_of(key));
+            if (plan && kept != kept_.end()) plan->algorithm = kept->second;
         }
     }
 
@@ -139,7 +147,7 @@ private:
 
     Library library_;
     DeviceBuffer workspace_;
-    std::map<Key, Plan> plans_;
+    std::map<Key, std::unique_ptr<Plan>> plans_;
     std::map<std::string, cublasLtMatmulAlgo_t> kept_;  // of an earlier process, by line_of()
     bool tuning_ = false;
 };
@@ -182,13 +190,14 @@ void CublasLt::choose(Plan& plan, const Key& key, const Gemm& arguments, Stream 
     }
 }
 
-/// Best first by the library's own judgement, without those whose partial sums meet in an order of their own.
+/// Best first by the library's own judgement, without those whose partial sums meet in an order of their own or are
+/// rounded to the type of d.
 std::vector<cublasLtMatmulAlgo_t> CublasLt::suggestions(const Plan& plan, const Gemm& arguments) {
     Preference preference;
     check(cublasLtMatmulPreferenceCreate(preference.out()), "cublasLtMatmulPreferenceCreate");
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kDeviceGemmBytes));
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE));
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(arguments.b));
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(arguments.a));
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(arguments.d));

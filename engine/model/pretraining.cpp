@@ -181,7 +181,10 @@ void PretrainingModel::backward(const ParameterView& weights, const StepState* s
 
 void PretrainingModel::keep_losses(std::int64_t number) {
     if (number >= static_cast<std::int64_t>(kept_.size())) kept_.resize(static_cast<std::size_t>(number + 1));
-    Kept& kept = kept_[static_cast<std::size_t>(number)];
+    keep(kept_[static_cast<std::size_t>(number)]);
+}
+
+void PretrainingModel::keep(Kept& kept) {
     kept.counts = counts_;
     const LossRows rows = rows_of(activations_.heads);
     if (compute_.place == Place::host) {
@@ -200,15 +203,18 @@ void PretrainingModel::keep_losses(std::int64_t number) {
 }
 
 LossSums PretrainingModel::kept_losses(std::int64_t number) const {
-    const Kept& kept = kept_.at(static_cast<std::size_t>(number));
+    return sums_of_kept(kept_.at(static_cast<std::size_t>(number)));
+}
+
+LossSums PretrainingModel::sums_of_kept(const Kept& kept) const {
     if (compute_.place == Place::host) return kept.sums;
     return sums_of(rows_in(kept.rows, rows_of(activations_.heads)), kept.counts, options_.next_sentence);
 }
 
 LossSums PretrainingModel::losses() {
-    keep_losses(0);
+    keep(last_);
     if (compute_.place == Place::device) wait(compute_.stream);
-    return kept_losses(0);
+    return sums_of_kept(last_);
 }
 
 }  // namespace cloze

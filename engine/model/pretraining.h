@@ -86,6 +86,8 @@ private:
         PinnedBuffer rows;  // of a device: loss and correctness of each prediction
     };
 
+    void keep(Kept& kept);
+    LossSums sums_of_kept(const Kept& kept) const;
     Pass pass(const ParameterView& weights, const StepState* state, bool training) const;
 
     BertConfig config_;
@@ -98,6 +100,7 @@ private:
     BatchTensors batch_;
     BatchCounts counts_;  // of batch_, on the host
     std::vector<Kept> kept_;
+    Kept last_;  // what losses() reads, apart from what others have kept
     LastWait last_wait_;
 };
 

@@ -93,6 +93,8 @@ fs::path checkpoint_folder(const fs::path& run_folder, std::int64_t step) {
 
 fs::path save_checkpoint(const fs::path& run_folder, const Trainer& trainer, const BertConfig& config,
                          const CheckpointText& text, const TrainingState& state) {
+    require(trainer.unfinished() == 0, "checkpoint: ", trainer.unfinished(),
+            " steps were begun; finish() them before they are saved");
     const fs::path final_folder = checkpoint_folder(run_folder, state.step);
     AtomicFolder folder(final_folder);
     folder.add("config.json", config_json(config, "BertForPreTraining"));

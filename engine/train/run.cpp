@@ -94,7 +94,7 @@ private:
     std::vector<double> usual_seconds_;  // of the steps before a profile
     Clock::time_point mark_{};           // until here the time of steps is counted
     double training_seconds_ = 0;        // of this process, evaluation and saving not counted
-    std::int64_t steps_here_ = 0;        // of this process
+    std::int64_t steps_here_ = 0;        // begun by this process
     double last_pairs_ = 0;              // of the step that is profiled
     std::int64_t nonfinite_steps_ = 0;   // in a row
     std::int64_t saved_step_ = -1;
@@ -344,7 +344,8 @@ void Run::log(const StepReport& report, const StreamPlace& place) {
         .step_seconds = interval_.seconds / done,
         .data_seconds = interval_.data_seconds / done,
         .times = interval_.times / done,
-        .seconds_left = training_seconds_ / static_cast<double>(steps_here_) * static_cast<double>(steps - report.step),
+        .seconds_left = training_seconds_ / static_cast<double>(steps_here_ - trainer_->unfinished()) *
+                        static_cast<double>(steps - report.step),
         .epoch = place.epochs,
         .sequences_seen = place.sequences,
         .fill = place.fill,

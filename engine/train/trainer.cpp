@@ -61,6 +61,18 @@ std::vector<Segment> segments_of(const ParameterTable& table, const std::vector<
 /// A state is sent twice a step, and a step begins while the one before runs.
 constexpr std::int64_t kStatesUnderWay = 4;
 
+/// Products are timed while it lives.
+class TuningScope {
+public:
+    explicit TuningScope(DeviceGemm& products) : products_(products) { products_.set_tuning(true); }
+    ~TuningScope() { products_.set_tuning(false); }
+    TuningScope(const TuningScope&) = delete;
+    TuningScope& operator=(const TuningScope&) = delete;
+
+private:
+    DeviceGemm& products_;
+};
+
 /// Before anything is allocated.
 const TrainerOptions& checked(const TrainerOptions& options) {
     const std::int64_t ranks = options.virtual_ranks;
@@ -131,13 +143,12 @@ void Trainer::choose_products(DeviceGemm& products) {
     finish_batch(batch, {.vocabulary_size = config.vocab_size, .positions = config.max_position_embeddings});
     model_.put(batch);
     send_state();
-    products.set_tuning(true);
+    const TuningScope tuning(products);
     const ParameterView gradients{&table_, tree_.next()};
     for (const bool accumulate : {false, true}) {
         model_.forward(working_, live_state_, true);
         model_.backward(working_, live_state_, gradients, accumulate);
     }
-    products.set_tuning(false);
     wait(compute_.stream);
 }
 
@@ -181,6 +192,12 @@ StepReport Trainer::step(const StepBatches& batches) {
     return finish();
 }
 
+void Trainer::set_progress(const TrainerProgress& progress) {
+    require(unfinished() == 0, "trainer: ", unfinished(),
+            " steps were begun; finish() them before a checkpoint is loaded");
+    progress_ = progress;
+}
+
 std::int64_t Trainer::unfinished() const {
     return static_cast<std::int64_t>(finished_.size()) + (begun_ ? 1 : 0);
 }
@@ -215,6 +232,7 @@ void Trainer::send_state() {
 
 void Trainer::accumulate_gradients(const StepBatches& batches, std::int64_t first_kept) {
     const std::int64_t per_rank = options_.micro_batches / options_.virtual_ranks;
+    tree_.restart();  // a step that an error ended may have left sums
     for (std::int64_t i = 0; i < options_.micro_batches; ++i) {
         note_copies();
         model_.put(batches.micro[static_cast<std::size_t>(i)]);

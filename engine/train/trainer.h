@@ -56,8 +56,8 @@ public:
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
-    /// Starts one optimizer step over exactly M micro-batches, after waiting for the one before the last. `batches` are
-    /// free when this returns.
+    /// Gives one optimizer step over exactly M micro-batches; before its update, which the one before decides, waits
+    /// for that. `batches` are free when this returns.
     void begin(const StepBatches& batches);
     /// The oldest step that was begun and not yet reported; waits for it.
     StepReport finish();
@@ -81,9 +81,10 @@ public:
     PretrainingModel& model() { return model_; }
     const Compute& compute() const { return compute_; }
 
-    /// Steps begun. Set when a checkpoint is loaded.
+    /// Steps begun, and updates of those that are known to be done: while unfinished() is 0 they belong together. Set
+    /// when a checkpoint is loaded, with no step unfinished.
     TrainerProgress progress() const { return progress_; }
-    void set_progress(const TrainerProgress& progress) { progress_ = progress; }
+    void set_progress(const TrainerProgress& progress);
     std::int64_t memory_bytes() const;
 
     /// What a trainer of these options will allocate where it computes, without allocating: its own tensors, then the

@@ -40,8 +40,7 @@ void* allocate(std::int64_t bytes) {
         cudaGetLastError();  // clears it: running out of memory does not spoil the context
         std::size_t free = 0, total = 0;
         check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-        fail(Fault::device, "out of device memory: ", bytes, " bytes asked for, ", free, " of ", total,
-             " are free; use a smaller micro-batch");
+        fail(Fault::device, "out of device memory: ", bytes, " bytes asked for, ", free, " of ", total, " are free");
     }
     check(status, "cudaMalloc");
     return address;
@@ -204,7 +203,7 @@ void use(int device) {
     const cudaError_t status = cudaGetDeviceCount(&devices);
     if (status == cudaErrorInsufficientDriver) {  // also where there is none
         check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
-        if (driver == 0) fail(Fault::device, "no NVIDIA driver is on this machine; use the host");
+        if (driver == 0) fail(Fault::device, "no NVIDIA driver is on this machine; use --device cpu");
         fail(Fault::device, "the NVIDIA driver is older than the CUDA ", CUDART_VERSION / 1000, ".",
              CUDART_VERSION % 1000 / 10, " this build uses; update the driver, or use --device cpu");
     }

@@ -172,3 +172,35 @@ TEST_CASE("a report says what the parts of its step took, whatever was reported 
         CHECK(report.times.sum() <= seconds);
     }
 }
+
+TEST_CASE("a step that was begun is finished before progress is set, and its losses survive an evaluation") {
+    Trainer trainer(tiny_config(), tiny_options(2, 1));
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(2), kTinyLimits);
+    const StepBatches first = stream.next(), other = stream.next();
+    trainer.begin(first);
+    CHECK_THROWS_WITH(trainer.set_progress({}), Catch::Contains("1 steps were begun; finish() them"));
+    const StepState state;
+    trainer.model().put(other.micro[0]);
+    trainer.model().forward(trainer.working_weights(), &state, false);
+    trainer.model().losses();
+    const LossSums losses = trainer.finish().losses;
+
+    Trainer undisturbed(tiny_config(), tiny_options(2, 1));
+    initialize(undisturbed.weights(), 0.02, 1, Initialization::truncated_normal);
+    CHECK(losses.masked_loss == undisturbed.step(first).losses.masked_loss);
+}
+
+TEST_CASE("after a step that an error ended the next one is whole") {
+    Trainer trainer(tiny_config(), tiny_options(2, 2));
+    initialize(trainer.weights(), 0.02, 1, Initialization::truncated_normal);
+    BatchStream stream(tiny_sampler(), tiny_stream_settings(2), kTinyLimits);
+    const StepBatches good = stream.next();
+    StepBatches bad = good;
+    bad.micro[1] = empty_batch({.tokens = 8, .sequences = 1, .masked = 1});
+    CHECK_THROWS_WITH(trainer.step(bad), Catch::Contains("a batch of 8 tokens"));
+    Trainer undisturbed(tiny_config(), tiny_options(2, 2));
+    initialize(undisturbed.weights(), 0.02, 1, Initialization::truncated_normal);
+    CHECK(trainer.step(good).losses.masked_loss == undisturbed.step(good).losses.masked_loss);
+    CHECK(values_of(trainer.weights()) == values_of(undisturbed.weights()));
+}

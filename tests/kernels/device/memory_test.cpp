@@ -32,7 +32,7 @@ TEST_CASE("a device that is too old, and a machine that has none, are told in on
     if (device_count() > 0) return;
     const std::string message = error_of([] { use_device(0); });
     CHECK(message.find("device: no NVIDIA ") == 0);
-    CHECK(message.find("use the host") != std::string::npos);
+    CHECK(message.find("use --device cpu") != std::string::npos);
 }
 
 TEST_CASE("bytes travel to the device, on it and back") {
