@@ -10,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "engine/device/cublaslt.h"
 #include "engine/device/device_gemm.h"
@@ -32,7 +33,10 @@ struct Key {
     bool transpose_a, transpose_b, accumulate, bias;
     DType in, out;
 
-    auto operator<=>(const Key&) const = default;
+    auto members() const {
+        return std::tie(m, n, k, a_stride, b_stride, d_stride, transpose_a, transpose_b, accumulate, bias, in, out);
+    }
+    bool operator<(const Key& other) const { return members() < other.members(); }
 };
 
 Key key_of(const Gemm& g) {
