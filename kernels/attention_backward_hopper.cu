@@ -482,12 +482,8 @@ namespace device_code::hopper {
 
 void attention_backward(const AttentionBackward& a, Stream stream) {
     if (a.y.rows == 0) return;
-    const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
-    if (a.y.cols / a.heads == 64) {
-        drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
-    } else {
-        drops ? start<32, true>(a, stream) : start<32, false>(a, stream);
-    }
+    attention::visit_head(a.y.cols / a.heads, a.dropout,
+                          [&]<int kDim, bool kDrops>() { start<kDim, kDrops>(a, stream); });
 }
 
 }  // namespace device_code::hopper

@@ -312,12 +312,8 @@ namespace device_code {
 
 void attention_forward(const AttentionForward& a, Stream stream) {
     if (chosen_attention_path() == AttentionPath::hopper) return hopper::attention_forward(a, stream);
-    const bool drops = attention_dropout_rate(a.dropout.probability).threshold != 0;
-    if (a.y.cols / a.heads == 64) {
-        drops ? start<64, true>(a, stream) : start<64, false>(a, stream);
-    } else {
-        drops ? start<32, true>(a, stream) : start<32, false>(a, stream);
-    }
+    attention::visit_head(a.y.cols / a.heads, a.dropout,
+                          [&]<int kDim, bool kDrops>() { start<kDim, kDrops>(a, stream); });
 }
 
 }  // namespace device_code

@@ -67,6 +67,17 @@ __device__ inline void clear_row(bf16* row, std::int64_t cols) {
     for (std::int64_t c = thread_index() * 8; c < cols; c += threads_per_block() * 8) store8(row + c, Floats8{});
 }
 
+/// Calls body.operator()<kDim, kDrops>() with the columns of a head, 64 or 32, and whether dropout takes anything.
+template <typename Body>
+void visit_head(std::int64_t head_dim, const AttentionDropout& dropout, const Body& body) {
+    const bool drops = attention_dropout_rate(dropout.probability).threshold != 0;
+    if (head_dim == 64) {
+        drops ? body.template operator()<64, true>() : body.template operator()<64, false>();
+    } else {
+        drops ? body.template operator()<32, true>() : body.template operator()<32, false>();
+    }
+}
+
 struct Sequence {
     std::int32_t index;
     std::int32_t first_row;  // of qkv
