@@ -10,14 +10,14 @@
 #include <chrono>
 #include <cmath>
 #include <iostream>
-#include <map>
+#include <optional>
 
 #include "engine/data/sampler.h"
 #include "engine/model/host_copy.h"
 #include "engine/model/initialization.h"
 #include "engine/train/run_plan.h"
+#include "engine/train/step_profile.h"
 #include "engine/train/trainer.h"
-#include "kernels/core/launch_log.h"
 #include "kernels/core/random_stream.h"
 
 namespace {
@@ -96,25 +96,15 @@ double quantile(const std::vector<double>& sorted, double q) {
 }
 
 /// Of one step, kernel by kernel: where its time goes, the longest first.
-Json profile(Trainer& trainer, const StepBatches& step, Stream stream) {
+Json profile(Trainer& trainer, const StepBatches& step, const StepWork& work) {
     LaunchLog log;
     trainer.step(step);
-    LaunchLog::note("end", stream);
-    struct Total {
-        double seconds = 0;
-        int launches = 0;
-    };
-    std::map<std::string, Total> totals;
-    for (const LaunchLog::Entry& entry : log.entries()) {
-        totals[entry.op].seconds += entry.seconds;
-        ++totals[entry.op].launches;
-    }
-    std::vector<std::pair<std::string, Total>> rows(totals.begin(), totals.end());
-    std::sort(rows.begin(), rows.end(),
-              [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+    LaunchLog::note("end", trainer.compute().stream);
+    StepProfiler profiler;
+    profiler.add(log.entries(), 0, work.pairs);
     Json ops = Json::array();
-    for (const auto& [op, total] : rows) {
-        ops.push_back({{"op", op}, {"launches", total.launches}, {"seconds", total.seconds}});
+    for (const OpProfile& op : profiler.summary(work, std::nullopt).ops) {
+        ops.push_back({{"op", op.op}, {"launches", std::llround(op.launches)}, {"seconds", op.seconds}});
     }
     return ops;
 }
@@ -164,16 +154,15 @@ Json run(const Options& options) {
     const BatchCapacity capacity{
         .tokens = options.rows * options.max_seq_length, .sequences = options.rows, .masked = options.rows * masked};
     const std::vector<StepBatches> steps = random_steps(options, config, capacity);
-    Trainer trainer(
-        config,
-        {.model = {.capacity = capacity, .working = DType::bf16, .place = Place::device},
-         .optimizer =
-             {.kind = optimizer_from(options.optimizer),
-              .schedule = {.kind = ScheduleKind::constant, .base = 1e-4, .warmup_steps = 0, .total_steps = 1000}},
-         .seed = 1,
-         .micro_batches = options.micro_batches,
-         .graphs = !options.no_graphs && !options.profile},
-        &device);
+    const TrainerOptions trainer_options{
+        .model = {.capacity = capacity, .working = DType::bf16, .place = Place::device},
+        .optimizer =
+            {.kind = optimizer_from(options.optimizer),
+             .schedule = {.kind = ScheduleKind::constant, .base = 1e-4, .warmup_steps = 0, .total_steps = 1000}},
+        .seed = 1,
+        .micro_batches = options.micro_batches,
+        .graphs = !options.no_graphs && !options.profile};
+    Trainer trainer(config, trainer_options, &device);
     const HostCopy weights(trainer.weights(), trainer.compute());
     initialize(weights.view(), config.initializer_range, 1, Initialization::truncated_normal);
     weights.send();
@@ -192,7 +181,10 @@ Json run(const Options& options) {
     result["sequences_per_second"] = sequences / median;
     result["tflops"] = flops / median * 1e-12;
     result["losses"] = {timed.losses.front(), timed.losses.back()};
-    if (options.profile) result["ops"] = profile(trainer, steps[0], trainer.compute().stream);
+    if (options.profile) {
+        result["ops"] = profile(trainer, steps[0],
+                                {.config = config, .trainer = trainer_options, .pairs = pairs_of(config, steps[0])});
+    }
     return result;
 }
 
