@@ -1,6 +1,6 @@
 // The few calls by which the host commands a device: the seam between Cloze and CUDA. Three bodies, one per build:
-// device_calls_cuda.cpp, device_calls_none.cpp (every call but device_count() ends with Fault::device), and the
-// emulator's under tests/emulator. Used by device_memory, stream, graph, tensor_map and device_info; everything else
+// device_calls_cuda.cpp, device_calls_none.cpp (whatever needs a device ends with Fault::device), and the emulator's
+// under tests/emulator. Used by device_memory, stream, graph, tensor_map, named_range and device_info; everything else
 // uses those.
 #pragma once
 
@@ -42,7 +42,6 @@ void launch_graph(void* graph, Stream stream);
 void open_range(const char* name);
 void close_range() noexcept;
 
-const char* kind();
 /// A bf16 matrix and its boxes, as tensor_map() has checked them.
 struct BoxedMatrix {
     void* address;
@@ -55,6 +54,7 @@ struct BoxedMatrix {
 /// Writes the bytes of a TensorMap.
 void encode_tensor_map(unsigned char* bytes, const BoxedMatrix& matrix, Where where);
 
+const char* kind();
 int count();
 DeviceInfo info(int device);
 std::int64_t free_bytes();
