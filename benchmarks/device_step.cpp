@@ -163,7 +163,7 @@ Json run(const Options& options) {
         .micro_batches = options.micro_batches,
         .graphs = !options.no_graphs && !options.profile};
     Trainer trainer(config, trainer_options, &device);
-    const HostCopy weights(trainer.weights(), trainer.compute());
+    const HostCopy weights = HostCopy::to_be_written(trainer.weights(), trainer.compute());
     initialize(weights.view(), config.initializer_range, 1, Initialization::truncated_normal);
     weights.send();
     trainer.weights_written();

@@ -48,7 +48,7 @@ void store_moments(AtomicFolder& folder, const Trainer& trainer) {
 }
 
 void load(const SafetensorsReader& file, const ParameterView& view, const std::string& prefix, const Compute& compute) {
-    const HostCopy copy(view, compute);
+    const HostCopy copy = HostCopy::to_be_written(view, compute);
     load_exactly(file, copy.view(), prefix);
     copy.send();
 }

@@ -230,7 +230,7 @@ std::string Run::matrix_library() const {
 }
 
 void Run::initialize_weights() {
-    const HostCopy weights(trainer_->weights(), trainer_->compute());
+    const HostCopy weights = HostCopy::to_be_written(trainer_->weights(), trainer_->compute());
     fill_weights(weights.view());
     weights.send();
     trainer_->weights_written();
